@@ -1,0 +1,51 @@
+"""From a score to a p-value: the share of normal calls at least this odd, measured on held-out, later calls.
+
+Split conformal prediction (Vovk 2005): p = (1 + calls with a score at least as high) / (1 + calls). Under exchangeability a
+normal call has p <= b with probability at most b, so denying at p <= budget refuses at most that share. Beyond what n allows an
+exponential tail is fitted to the excesses over a high threshold (peaks over threshold with shape 0, as in SPOT, Siffer 2017).
+"""
+
+import math
+from bisect import bisect_left
+from typing import Final
+
+import msgspec
+
+__all__ = ["MIN_EXCESSES", "Calibration", "p_value"]
+
+MIN_EXCESSES: Final = 30
+"""Excesses needed before a tail is fitted; with fewer, p stops at 1 / (n + 1)."""
+
+
+class Calibration(msgspec.Struct, frozen=True):
+    """The held-out scores of one context: `n` calls, `positive` of them with a score above 0.
+
+    `scores` are the distinct positive ones, ascending, `above[i]` how many calls scored more than `scores[i]`. Where there were
+    too many some are left out, and a score in between then counts as the next lower one: p is never too small.
+    `tail_from` and `tail_scale` (in units of score) describe the fitted tail; a scale of 0 means there is none.
+    """
+
+    n: int = 0
+    positive: int = 0
+    scores: tuple[float, ...] = ()
+    above: tuple[int, ...] = ()
+    tail_from: float = 0.0
+    tail_scale: float = 0.0
+    tail_count: int = 0
+
+
+def p_value(calibration: Calibration, score: float) -> float:
+    """Calibrate a score, in (0, 1]; 1 for a call without any surprise.
+
+    >>> p_value(Calibration(n=999, positive=2, scores=(1.0, 2.0), above=(1, 0)), 2.0)
+    0.002
+    """
+    if score <= 0:
+        return 1.0
+    lower = bisect_left(calibration.scores, score)
+    at_least = calibration.above[lower - 1] if lower else calibration.positive
+    counted = (1 + at_least) / (calibration.n + 1)
+    if at_least > 0 or calibration.tail_scale <= 0:
+        return counted
+    excess = (score - calibration.tail_from) / calibration.tail_scale
+    return min(counted, (1 + calibration.tail_count) / (calibration.n + 1) * math.exp(-excess))

@@ -1,0 +1,192 @@
+"""From what Envoy (or a log) says of a request to a Call: the one function that live scoring and training share.
+
+In: a RawCall, clear text. Out: a Call, which has none. Which headers count as parameters, how a workload and a session are
+found, and how much of a request is read, is decided here and nowhere else.
+"""
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Final
+
+import msgspec
+
+from authz_server.engine.body import to_leaves
+from authz_server.engine.call import BodyKind, Call, Caller, Flag, Kind, Parameter
+from authz_server.engine.observe import MAX_NAME, Observer, is_name
+from authz_server.engine.policy import SessionSource
+from authz_server.engine.target import split_pairs, split_target
+
+__all__ = ["MAX_HEADERS", "MAX_PARAMETERS", "RawCall", "to_call", "to_workload"]
+
+MAX_HEADERS: Final = 64
+MAX_PARAMETERS: Final = 384
+_MAX_METHOD: Final = 32
+
+_METHOD = re.compile(r"[A-Z][A-Z_-]{0,31}\Z")
+
+_TRANSPORT_HEADERS: Final = frozenset(
+    # Written by proxies, tracers and HTTP itself, or read elsewhere: they say nothing about what the client asks for.
+    "host content-length cookie connection keep-alive te transfer-encoding x-request-id x-real-ip x-forwarded-for"
+    " x-forwarded-proto x-forwarded-host x-forwarded-port x-forwarded-client-cert forwarded via traceparent tracestate baggage b3"
+    " grpc-trace-bin grpc-timeout x-b3-traceid x-b3-spanid x-b3-parentspanid x-b3-sampled x-b3-flags x-cloud-trace-context"
+    " x-datadog-trace-id x-datadog-parent-id x-ot-span-context date cf-ray x-amzn-trace-id".split()
+)
+
+
+class RawCall(msgspec.Struct, frozen=True, gc=False):
+    """A request in clear, as it arrived: never stored, never logged.
+
+    `headers` have lower-case names. `body` None: not sent to us. `truncated`: only its first bytes were.
+    `session` is set where the source already knows the session (a `calls` file); else the policy's sources are asked.
+    """
+
+    ts: float
+    method: str
+    target: str
+    headers: dict[str, str]
+    body: bytes | None = None
+    body_size: int = 0
+    truncated: bool = False
+    source: str = ""
+    address: str = ""
+    workload: str = ""
+    session: str = ""
+    request_id: str = ""
+    http: bool = True
+
+
+def to_workload(principal: str, context_workload: str, authority: str) -> str:
+    """Name the workload: destination principal's `namespace/service-account`, else `context_extensions`, else the authority.
+
+    The authority is compared without port and case; it is the client's word, so use it only where nothing better is known.
+    """
+    if principal:
+        parts = principal.removeprefix("spiffe://").split("/")
+        if len(parts) == 5 and parts[1] == "ns" and parts[3] == "sa":
+            return f"{parts[2]}/{parts[4]}"
+        return principal.removeprefix("spiffe://")[:256]
+    if context_workload:
+        return context_workload[:256]
+    host = authority.lower()
+    host = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+    return host[:256]
+
+
+def to_call(raw: RawCall, observer: Observer, sources: Sequence[SessionSource] = ()) -> Call:
+    """Normalise one request. Never raises: what can't be read is a Flag. About 30 microseconds for 875 bytes with a JSON body."""
+    if not raw.http:
+        return Call(raw.ts, raw.workload, "", (), flags=(Flag.NOT_HTTP,), caller=_to_caller(raw, observer, (), sources))
+    flags: set[Flag] = set()
+    segments, query = split_target(raw.target, flags)
+    cookies = split_pairs(raw.headers.get("cookie", ""), ";", flags)
+    parameters: list[Parameter] = []
+    _add_pairs(parameters, "query:", split_pairs(query, "&", flags), observer, flags)
+    body = _add_body(parameters, raw, observer, flags)
+    _add_headers(parameters, raw.headers, observer, flags)
+    _add_pairs(parameters, "cookie:", cookies, observer, flags)
+    if len(parameters) > MAX_PARAMETERS:
+        flags.add(Flag.TOO_MANY)
+        del parameters[MAX_PARAMETERS:]
+    return Call(
+        raw.ts,
+        raw.workload,
+        raw.method if _METHOD.match(raw.method) else _shown_method(raw.method),
+        tuple([observer.segment(f"path:{i}", text, extra) for i, (text, extra) in enumerate(segments)]),
+        tuple(parameters),
+        tuple(sorted(flags)) if flags else (),
+        _to_caller(raw, observer, cookies, sources),
+        body,
+        raw.body_size,
+        raw.request_id[:64],
+    )
+
+
+def _shown_method(method: str) -> str:
+    """Keep what isn't a method apart from every method, and bounded."""
+    return "!" + re.sub(r"[^A-Za-z0-9_-]", "?", method[:_MAX_METHOD])
+
+
+def _add_pairs(
+    parameters: list[Parameter], prefix: str, pairs: list[tuple[str, str, int]], observer: Observer, flags: set[Flag]
+) -> None:
+    names = set()
+    for name, value, extra in pairs:
+        key = prefix + _bounded(name)
+        if key in names:
+            flags.add(Flag.DUPLICATE_PARAMETER)
+        names.add(key)
+        parameters.append(observer.text(key, value, extra))
+
+
+@lru_cache(maxsize=4096)
+def _bounded(name: str) -> str:
+    """A parameter's name: as sent where it reads as a name, else masked, so that ids used as names don't multiply."""
+    if is_name(name):
+        return name
+    short = name[:MAX_NAME]
+    return "".join(["0" if c.isdigit() else c if c.isascii() and c.isprintable() else "?" for c in short])
+
+
+def _add_body(parameters: list[Parameter], raw: RawCall, observer: Observer, flags: set[Flag]) -> BodyKind:
+    if raw.truncated:
+        return BodyKind.TRUNCATED
+    if not raw.body:
+        return BodyKind.NONE
+    kind, leaves = to_leaves(raw.headers.get("content-type", ""), raw.body, flags)
+    if kind is BodyKind.FORM:
+        _add_pairs(parameters, "body:", [(name, str(value), extra) for name, value, extra, _ in leaves], observer, flags)
+        return kind
+    for name, value, _, _ in leaves:
+        if isinstance(value, Kind):
+            parameters.append(Parameter("body:" + name, value, 0, 0, ""))
+        else:
+            parameters.append(observer.scalar("body:" + name, value))
+    return kind
+
+
+def _add_headers(parameters: list[Parameter], headers: dict[str, str], observer: Observer, flags: set[Flag]) -> None:
+    count = 0
+    for name, value in headers.items():
+        key = _header_key(name)
+        if not key:
+            continue
+        count += 1
+        if count > MAX_HEADERS:
+            flags.add(Flag.TOO_MANY)
+            return
+        parameters.append(observer.text(key, value))
+
+
+@lru_cache(maxsize=4096)
+def _header_key(name: str) -> str:
+    """The parameter that a header is; empty for one that isn't."""
+    if name in _TRANSPORT_HEADERS or name[:1] == ":" or name.startswith("x-envoy-"):
+        return ""
+    return "header:" + _bounded(name)
+
+
+def _to_caller(
+    raw: RawCall, observer: Observer, cookies: Sequence[tuple[str, str, int]], sources: Sequence[SessionSource]
+) -> Caller:
+    session = raw.session
+    if not session:
+        for source in sources:
+            session = _from_source(source, raw, cookies)
+            if session:
+                break
+    return Caller(raw.source.removeprefix("spiffe://")[:256], observer.digest(session), observer.digest(raw.address))
+
+
+def _from_source(source: SessionSource, raw: RawCall, cookies: Sequence[tuple[str, str, int]]) -> str:
+    if source.cookie:
+        return next((f"cookie {value}" for name, value, _ in cookies if name == source.cookie), "")
+    if source.header:
+        value = raw.headers.get(source.header, "")
+        if source.header == "x-forwarded-for":
+            # A client chooses the front of this header; only the last element is the word of the Envoy next to us.
+            value = value.rpartition(",")[2].strip()
+        return f"header {value}" if value else ""
+    if source.principal:
+        return f"principal {raw.source}" if raw.source else ""
+    return f"address {raw.address}" if raw.address else ""

@@ -1,0 +1,80 @@
+"""From a Call to a Judgement: match, score with every model, calibrate. Pure; the caller's history is an argument.
+
+The score of a call is the sum of its surprises (-log10 chances), as if its odd things were independent; they aren't, and the
+calibration on held-out calls is what turns the sum into an honest p-value.
+"""
+
+import msgspec
+
+from authz_server.engine.calibration import Calibration, p_value
+from authz_server.engine.call import Call
+from authz_server.engine.finding import FindingCode, Surprise
+from authz_server.engine.history import CallerHistory
+from authz_server.engine.model import ReadyModel
+from authz_server.engine.parameters import score_call
+from authz_server.engine.sequence import score_sequence
+
+__all__ = ["Judgement", "decide", "score", "to_score"]
+
+_NONE = Calibration()
+
+
+class Judgement(msgspec.Struct, frozen=True, gc=False):
+    """What the models say of a call: `p_value` in (0, 1], the strongest surprise first, the endpoint (empty: unknown)."""
+
+    endpoint: str
+    score: float
+    p_value: float
+    surprises: tuple[Surprise, ...]
+
+
+def score(call: Call, ready: ReadyModel, caller: CallerHistory | None) -> tuple[str, list[Surprise]]:
+    """Match a call and list its surprises, uncalibrated; `caller` None: its sequence isn't judged."""
+    endpoint, methods = ready.table.match(call.method, call.segments)
+    model = ready.model
+    if not endpoint:
+        found = [_unknown(call, methods, ready)]
+    else:
+        found = score_call(call, ready.positions[endpoint], model.endpoints[endpoint], model.shared)
+        if caller is not None:
+            found += score_sequence(endpoint, caller, model.sequence)
+    if call.caller.principal not in model.principals:
+        amount = model.surprises.get(FindingCode.UNKNOWN_PRINCIPAL, 0.0)
+        if amount > 0:
+            normal = f"one of {len(model.principals)} known callers"
+            seen = call.caller.principal or "a caller without identity"
+            found.append(Surprise(FindingCode.UNKNOWN_PRINCIPAL, amount, "", seen, normal, model.n))
+    return endpoint, found
+
+
+def decide(call: Call, ready: ReadyModel, caller: CallerHistory | None) -> Judgement:
+    """Judge a call. About 30 microseconds for a POST with a JSON body of a dozen fields."""
+    endpoint, found = score(call, ready, caller)
+    if not found:
+        return Judgement(endpoint, 0.0, 1.0, ())
+    if len(found) > 1:
+        found.sort(key=_amount, reverse=True)
+    total = to_score(found)
+    calibrations = ready.model.calibration
+    calibration = calibrations.get(endpoint) or calibrations.get("", _NONE)
+    return Judgement(endpoint, total, p_value(calibration, total), tuple(found))
+
+
+def to_score(found: list[Surprise]) -> float:
+    """Add up surprises, to three decimals and in order of size, so that equal calls have equal scores live and in calibration."""
+    return round(sum(sorted([surprise.amount for surprise in found])), 3)
+
+
+def _amount(surprise: Surprise) -> float:
+    return surprise.amount
+
+
+def _unknown(call: Call, methods: tuple[str, ...], ready: ReadyModel) -> Surprise:
+    model = ready.model
+    if methods:
+        amount = model.surprises.get(FindingCode.UNKNOWN_METHOD, 0.0)
+        normal = f"{', '.join(methods)} on this path"
+        return Surprise(FindingCode.UNKNOWN_METHOD, amount, "", f"{call.method} {call.path}", normal, model.n)
+    amount = model.surprises.get(FindingCode.UNKNOWN_ENDPOINT, 0.0)
+    normal = f"one of {len(model.endpoints)} known endpoints"
+    return Surprise(FindingCode.UNKNOWN_ENDPOINT, amount, "", f"{call.method} {call.path}", normal, model.n)

@@ -1,0 +1,108 @@
+"""What each caller did lately: bounded, expiring, time as an argument.
+
+A step is an endpoint that a caller called and that wasn't refused; one that failed (its Outcome says so) is taken back. A history
+that began before we watched is incomplete: it condemns nobody (`sequence.py` asks `complete`).
+"""
+
+from collections import OrderedDict
+from typing import Final
+
+__all__ = ["IDLE_SECONDS", "MAX_CALLERS", "MAX_STEPS", "CallerHistory", "History", "add_step", "take_back"]
+
+MAX_CALLERS: Final = 50_000
+"""Callers remembered; the least recently active goes first. About 1 KB each, when full of steps 4 KB."""
+MAX_STEPS: Final = 48
+"""Steps remembered in order for each caller."""
+IDLE_SECONDS: Final = 1800.0
+"""A caller silent for this long starts anew."""
+
+
+class CallerHistory:
+    """One caller's past.
+
+    `steps`: (number, endpoint) of the last ones, in order. `ever`: each endpoint since the beginning with the number of its last
+    step; bounded by the number of learned endpoints. `watched`: seconds that we had been watching when it began; a caller that
+    may be silent for longer could have begun before, and its history is then incomplete.
+    """
+
+    __slots__ = ("ever", "next_number", "steps", "touched", "watched")
+
+    def __init__(self, touched: float, watched: float) -> None:
+        self.steps: list[tuple[int, str]] = []
+        self.ever: dict[str, int] = {}
+        self.next_number = 0
+        self.touched = touched
+        self.watched = watched
+
+    @property
+    def previous(self) -> str:
+        """The last step's endpoint, empty at the beginning."""
+        return self.steps[-1][1] if self.steps else ""
+
+
+class History:
+    """The histories of all callers, keyed by (workload, session), at most `max_callers` of them.
+
+    Not safe for threads: the owner serialises access. `since` is when watching began, in the same clock as every `now`.
+    """
+
+    def __init__(self, since: float, max_callers: int = MAX_CALLERS, idle_seconds: float = IDLE_SECONDS) -> None:
+        self._callers: OrderedDict[tuple[str, str], CallerHistory] = OrderedDict()
+        self._known_since = since
+        self._max_callers = max_callers
+        self._idle_seconds = idle_seconds
+
+    def __len__(self) -> int:
+        return len(self._callers)
+
+    def caller(self, workload: str, session: str, now: float) -> CallerHistory:
+        """Return a caller's history, new if there is none or it fell silent."""
+        key = (workload, session)
+        found = self._callers.get(key)
+        if found is not None and now - found.touched <= self._idle_seconds:
+            self._callers.move_to_end(key)
+            found.touched = now
+            return found
+        found = CallerHistory(now, self._idle_seconds if found is not None else now - self._known_since)
+        self._callers[key] = found
+        self._callers.move_to_end(key)
+        if len(self._callers) > self._max_callers:
+            _, forgotten = self._callers.popitem(last=False)
+            self._known_since = max(self._known_since, forgotten.touched)
+        return found
+
+    def expire(self, now: float) -> int:
+        """Forget callers that fell silent; return how many."""
+        gone = 0
+        while self._callers:
+            key, oldest = next(iter(self._callers.items()))
+            if now - oldest.touched <= self._idle_seconds:
+                break
+            del self._callers[key]
+            gone += 1
+        return gone
+
+
+def add_step(caller: CallerHistory, endpoint: str) -> int:
+    """Append a step; return its number, with which `take_back` finds it."""
+    number = caller.next_number
+    caller.next_number = number + 1
+    caller.steps.append((number, endpoint))
+    caller.ever[endpoint] = number
+    if len(caller.steps) > MAX_STEPS:
+        del caller.steps[0]
+    return number
+
+
+def take_back(caller: CallerHistory, number: int) -> None:
+    """Remove a step that failed, if it is still among the remembered ones."""
+    for index in range(len(caller.steps) - 1, -1, -1):
+        step, endpoint = caller.steps[index]
+        if step == number:
+            del caller.steps[index]
+            earlier = [n for n, name in caller.steps if name == endpoint]
+            if earlier:
+                caller.ever[endpoint] = earlier[-1]
+            else:
+                caller.ever.pop(endpoint, None)
+            return

@@ -1,0 +1,88 @@
+"""Everything learned about one workload, as it lies in the bundle, and made ready for the request path.
+
+A bundle is a directory: `manifest.json` (this module's Manifest) and one JSON file a workload (WorkloadModel). JSON, because a
+person can read and diff it and decoding it can't execute anything; msgspec checks every field's type while decoding.
+"""
+
+from typing import Final
+
+import msgspec
+
+from authz_server.engine.calibration import Calibration
+from authz_server.engine.endpoint import EndpointTable, path_parameters
+from authz_server.engine.errors import BundleError
+from authz_server.engine.finding import FindingCode
+from authz_server.engine.parameters import EndpointProfile
+from authz_server.engine.sequence import SequenceModel
+
+__all__ = ["SCHEMA_VERSION", "Manifest", "ReadyModel", "WorkloadEntry", "WorkloadModel", "decode_model", "encode_model"]
+
+SCHEMA_VERSION: Final = 1
+
+
+class WorkloadModel(msgspec.Struct, frozen=True):
+    """One workload: `n` calls learned from, between `first_ts` and `last_ts` (seconds since the epoch).
+
+    `endpoints` by `METHOD /template`. `shared`: headers and cookies, alike at all endpoints. `calibration`: pooled under the
+    empty key, and per endpoint where there were enough calls. `surprises`: of an unknown endpoint, method or principal.
+    """
+
+    workload: str
+    n: int
+    first_ts: float
+    last_ts: float
+    endpoints: dict[str, EndpointProfile]
+    shared: EndpointProfile
+    sequence: SequenceModel
+    calibration: dict[str, Calibration]
+    surprises: dict[FindingCode, float]
+    principals: frozenset[str] = frozenset()
+
+
+class WorkloadEntry(msgspec.Struct, frozen=True):
+    """One workload in the manifest: its file's name, SHA-256 digest (hexadecimal) and counts."""
+
+    file: str
+    sha256: str
+    calls: int
+    endpoints: int
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """What a bundle is: when (`created`, seconds since the epoch) and of how many calls it was made, under which hash key."""
+
+    schema_version: int
+    revision: str
+    created: float
+    calls: int
+    key_id: str
+    workloads: dict[str, WorkloadEntry]
+
+
+class ReadyModel:
+    """A WorkloadModel with its endpoints compiled for matching. Immutable; shared by all threads."""
+
+    __slots__ = ("model", "positions", "revision", "table")
+
+    def __init__(self, model: WorkloadModel, revision: str) -> None:
+        self.model = model
+        self.revision = revision
+        self.table = EndpointTable(model.endpoints)
+        self.positions = {endpoint: path_parameters(endpoint) for endpoint in model.endpoints}
+
+
+_ENCODER = msgspec.json.Encoder(order="sorted")
+_DECODER = msgspec.json.Decoder(WorkloadModel)
+
+
+def encode_model(model: WorkloadModel) -> bytes:
+    """Write a workload's model; the same model gives the same bytes."""
+    return _ENCODER.encode(model)
+
+
+def decode_model(data: bytes) -> WorkloadModel:
+    """Read a workload's model; raises BundleError, naming the field that isn't as expected."""
+    try:
+        return _DECODER.decode(data)
+    except msgspec.DecodeError as error:
+        raise BundleError(f"expected a workload model of schema version {SCHEMA_VERSION}: {error}") from error

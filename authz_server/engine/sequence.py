@@ -1,0 +1,86 @@
+"""The sequence model: what is odd about a Call given what its caller did before.
+
+Precedence rules mined from sessions ("POST /ship needs POST /pay since the last POST /cart") and first-order transitions
+("after A comes B"), each with the evidence behind it. An incomplete history breaks no rule that reaches back to its beginning.
+Costs a few microseconds a call, nothing for callers without a session.
+"""
+
+import msgspec
+
+from authz_server.engine.finding import FindingCode, Surprise
+from authz_server.engine.history import IDLE_SECONDS, CallerHistory
+
+__all__ = ["START", "PrecedenceRule", "SequenceModel", "Transition", "score_sequence"]
+
+START = ""
+"""The endpoint before the first one."""
+
+
+class PrecedenceRule(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`needs` must have come before, since the last `since` (empty: since the session began).
+
+    `n` sessions' steps obeyed it; `surprise` is -log10 of the chance that a normal step doesn't.
+    """
+
+    needs: str
+    surprise: float
+    n: int
+    since: str = ""
+
+
+class Transition(msgspec.Struct, frozen=True):
+    """What comes after one endpoint: the known next ones, and the surprise of any other, from `n` observations."""
+
+    n: int
+    known: frozenset[str]
+    surprise: float
+
+
+class SequenceModel(msgspec.Struct, frozen=True):
+    """The workflows of one workload: rules by the endpoint they guard, transitions by the endpoint before.
+
+    `gap`: seconds that callers are rarely silent for within a session. A history that began when we had watched for less may have
+    begun before: it is incomplete.
+    """
+
+    gap: float = IDLE_SECONDS
+    rules: dict[str, tuple[PrecedenceRule, ...]] = {}
+    transitions: dict[str, Transition] = {}
+
+
+def score_sequence(endpoint: str, caller: CallerHistory, model: SequenceModel) -> list[Surprise]:
+    """List what is odd about calling `endpoint` now: at most the strongest broken rule, and an unknown transition."""
+    found: list[Surprise] = []
+    complete = caller.watched >= model.gap
+    rules = model.rules.get(endpoint)
+    if rules:
+        broken = _strongest_broken(rules, caller, complete=complete)
+        if broken is not None:
+            since = f" since the last {broken.since}" if broken.since else ""
+            seen = f"{broken.needs} did not come before{since}"
+            normal = f"{endpoint} comes after {broken.needs}{since}"
+            found.append(Surprise(FindingCode.PRECEDENCE, broken.surprise, "", seen, normal, broken.n))
+    previous = caller.previous
+    if not previous and not complete:
+        return found
+    transition = model.transitions.get(previous)
+    if transition is not None and transition.surprise > 0 and endpoint not in transition.known:
+        after = f"after {previous}" if previous else "at the start of a session"
+        normal = f"one of {len(transition.known)} other endpoints {after}"
+        found.append(Surprise(FindingCode.TRANSITION, transition.surprise, "", f"{endpoint} {after}", normal, transition.n))
+    return found
+
+
+def _strongest_broken(rules: tuple[PrecedenceRule, ...], caller: CallerHistory, *, complete: bool) -> PrecedenceRule | None:
+    broken: PrecedenceRule | None = None
+    ever = caller.ever
+    for rule in rules:
+        needed = ever.get(rule.needs, -1)
+        if rule.since:
+            since = ever.get(rule.since, -1)
+            holds = since < 0 or needed > since
+        else:
+            holds = needed >= 0 or not complete
+        if not holds and (broken is None or rule.surprise > broken.surprise):
+            broken = rule
+    return broken

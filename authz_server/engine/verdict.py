@@ -1,0 +1,127 @@
+"""Verdict: the one object from which response, log line, metrics and console page are derived.
+
+It says allow or deny, under which mode and budget, with which Findings. `refused` alone says whether the call is stopped: in dry
+run a deny is told and nothing is refused.
+"""
+
+from enum import StrEnum
+
+import msgspec
+
+from authz_server.engine.call import Call
+from authz_server.engine.decide import Judgement
+from authz_server.engine.finding import Finding, Surprise
+from authz_server.engine.observe import is_name
+from authz_server.engine.policy import Mode, Rule
+
+__all__ = ["Action", "Basis", "Verdict", "to_finding", "to_verdict"]
+
+_MAX_FINDINGS = 8
+
+
+class Action(StrEnum):
+    """What the models say."""
+
+    ALLOW = "allow"
+    DENY = "deny"
+
+
+class Basis(StrEnum):
+    """On what ground a Verdict stands; also a metric label."""
+
+    JUDGED = "judged"
+    OFF = "off"
+    NO_MODEL = "no_model"
+    """Nothing learned for this workload yet: allowed."""
+    NOT_HTTP = "not_http"
+    """No HTTP attributes to judge: answered by policy."""
+    ERROR = "error"
+    """Judging failed: answered by `failure_mode_allow`."""
+
+
+class Verdict(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Allow or deny, and why. `p_value` is 1 where nothing was judged; `endpoint` is empty where no template matched.
+
+    `method` and `path` are the call's as they may be shown; `caller` is its principal, `session` its session's digest.
+    """
+
+    action: Action
+    basis: Basis
+    mode: Mode
+    workload: str
+    decision_id: str
+    revision: str = ""
+    endpoint: str = ""
+    p_value: float = 1.0
+    score: float = 0.0
+    budget: float = 0.0
+    findings: tuple[Finding, ...] = ()
+    method: str = ""
+    path: str = ""
+    caller: str = ""
+    session: str = ""
+    request_id: str = ""
+    ts: float = 0.0
+
+    @property
+    def refused(self) -> bool:
+        """Whether the call is stopped: a deny that is enforced."""
+        return self.action is Action.DENY and self.mode is Mode.ENFORCE
+
+    @property
+    def reason(self) -> str:
+        """The first reason's code, or the basis where there is none: short, from a closed set, fit for a label."""
+        return self.findings[0].code.value if self.findings else self.basis.value
+
+
+def to_verdict(judgement: Judgement, call: Call, rule: Rule, decision_id: str, revision: str) -> Verdict:
+    """Hold a Judgement against the policy: deny at a p-value up to the budget."""
+    denied = judgement.p_value <= rule.budget
+    return Verdict(
+        Action.DENY if denied else Action.ALLOW,
+        Basis.JUDGED,
+        rule.mode,
+        call.workload,
+        decision_id,
+        revision,
+        judgement.endpoint,
+        judgement.p_value,
+        judgement.score,
+        rule.budget,
+        tuple([to_finding(s, judgement.endpoint) for s in judgement.surprises[:_MAX_FINDINGS]]) if judgement.surprises else (),
+        call.method,
+        call.path,
+        call.caller.principal,
+        call.caller.session,
+        call.request_id,
+        call.ts,
+    )
+
+
+def to_finding(surprise: Surprise, endpoint: str) -> Finding:
+    """Put a Surprise into words: "`count` was -1; in 48,211 calls it was an integer from 1 to 12"."""
+    location, _, name = surprise.key.partition(":")
+    if location == "path":
+        name = f"segment {int(name) + 1}"
+    subject = f"{location} {name}" if location == "path" else f"`{name}`" if name else ""
+    if subject:
+        text = f"{subject} was {surprise.seen}; in {surprise.evidence:,} calls it was {surprise.normal}"
+    else:
+        text = f"{surprise.seen}; in {surprise.evidence:,} calls: {surprise.normal}"
+    chance = 10**-surprise.amount
+    pointer = _pointer(endpoint, location, name)
+    return Finding(surprise.code, text, surprise.seen, surprise.normal, surprise.evidence, chance, location, name, pointer)
+
+
+def _pointer(endpoint: str, location: str, name: str) -> str:
+    """Point into the learned OpenAPI document (RFC 6901): `/paths/~1cart~1{p1}/post`, and the parameter's place in it."""
+    if not endpoint:
+        return ""
+    method, _, template = endpoint.partition(" ")
+    operation = f"/paths/{template.replace('~', '~0').replace('/', '~1')}/{method.lower()}"
+    if location == "body":
+        properties = "".join(
+            [f"/properties/{part}" if part != "*" else "/items" for part in name.split("/") if is_name(part) and part]
+        )
+        return f"{operation}/requestBody{properties}"
+    return f"{operation}/parameters" if location else operation
