@@ -15,6 +15,8 @@ __all__ = ["MIN_EXCESSES", "Calibration", "p_value"]
 
 MIN_EXCESSES: Final = 30
 """Excesses needed before a tail is fitted; with fewer, p stops at 1 / (n + 1)."""
+_MAX_EXCESS: Final = 600.0
+"""Scales beyond the threshold that are told apart: a p-value is small, never 0."""
 
 
 class Calibration(msgspec.Struct, frozen=True):
@@ -48,4 +50,4 @@ def p_value(calibration: Calibration, score: float) -> float:
     if at_least > 0 or calibration.tail_scale <= 0:
         return counted
     excess = (score - calibration.tail_from) / calibration.tail_scale
-    return min(counted, (1 + calibration.tail_count) / (calibration.n + 1) * math.exp(-excess))
+    return min(counted, (1 + calibration.tail_count) / (calibration.n + 1) * math.exp(-min(excess, _MAX_EXCESS)))

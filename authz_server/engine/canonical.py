@@ -23,6 +23,7 @@ MAX_HEADERS: Final = 64
 MAX_PARAMETERS: Final = 384
 _MAX_METHOD: Final = 32
 
+_WRITTEN = re.compile(r"[\w.:$~@/\[\]-]+\Z")
 _METHOD = re.compile(r"[A-Z][A-Z_-]{0,31}\Z")
 
 _TRANSPORT_HEADERS: Final = frozenset(
@@ -121,11 +122,21 @@ def _add_pairs(
 
 @lru_cache(maxsize=4096)
 def _bounded(name: str) -> str:
-    """A parameter's name: as sent where it reads as a name, else masked, so that ids used as names don't multiply."""
+    """A parameter's name: as sent where it reads as a name, else masked, so that ids used as names don't multiply.
+
+    Letters stay where a programmer could have written the name (`items[0][id]`), not in a body or query that was cut into
+    pairs but isn't made of any.
+    """
     if is_name(name):
         return name
     short = name[:MAX_NAME]
-    return "".join(["0" if c.isdigit() else c if c.isascii() and c.isprintable() else "?" for c in short])
+    letter = None if _WRITTEN.match(short) else "a"
+    return "".join(
+        [
+            "0" if c.isdigit() else letter or c if c.isalpha() else c if c.isprintable() else "?"
+            for c in short.encode("ascii", "replace").decode()
+        ]
+    )
 
 
 def _add_body(parameters: list[Parameter], raw: RawCall, observer: Observer, flags: set[Flag]) -> BodyKind:

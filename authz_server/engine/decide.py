@@ -37,7 +37,9 @@ def score(call: Call, ready: ReadyModel, caller: CallerHistory | None) -> tuple[
     else:
         found = score_call(call, ready.positions[endpoint], model.endpoints[endpoint], model.shared)
         if caller is not None:
-            found += score_sequence(endpoint, caller, model.sequence)
+            out_of_order = score_sequence(endpoint, caller, model.sequence)
+            if out_of_order is not None:
+                found.append(out_of_order)
     if call.caller.principal not in model.principals:
         amount = model.surprises.get(FindingCode.UNKNOWN_PRINCIPAL, 0.0)
         if amount > 0:

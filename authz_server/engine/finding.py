@@ -25,6 +25,7 @@ class FindingCode(StrEnum):
     LENGTH = "length"
     CHARACTERS = "characters"
     STRUCTURE = "structure"
+    SYMBOLS = "symbols"
     REQUEST_FORM = "request_form"
     BODY_KIND = "body_kind"
     UNKNOWN_PRINCIPAL = "unknown_principal"

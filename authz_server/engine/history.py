@@ -20,15 +20,16 @@ IDLE_SECONDS: Final = 1800.0
 class CallerHistory:
     """One caller's past.
 
-    `steps`: (number, endpoint) of the last ones, in order. `ever`: each endpoint since the beginning with the number of its last
-    step; bounded by the number of learned endpoints. `watched`: seconds that we had been watching when it began; a caller that
-    may be silent for longer could have begun before, and its history is then incomplete.
+    `steps`: (number, endpoint, number of the same endpoint's step before, -1 for none) of the last ones, in order. `ever`: each
+    endpoint since the beginning with the number of its last step; bounded by the number of learned endpoints. `watched`: seconds
+    that we had been watching when it began; a caller that may be silent for longer could have begun before, and its history is
+    then incomplete.
     """
 
     __slots__ = ("ever", "next_number", "steps", "touched", "watched")
 
     def __init__(self, touched: float, watched: float) -> None:
-        self.steps: list[tuple[int, str]] = []
+        self.steps: list[tuple[int, str, int]] = []
         self.ever: dict[str, int] = {}
         self.next_number = 0
         self.touched = touched
@@ -87,7 +88,7 @@ def add_step(caller: CallerHistory, endpoint: str) -> int:
     """Append a step; return its number, with which `take_back` finds it."""
     number = caller.next_number
     caller.next_number = number + 1
-    caller.steps.append((number, endpoint))
+    caller.steps.append((number, endpoint, caller.ever.get(endpoint, -1)))
     caller.ever[endpoint] = number
     if len(caller.steps) > MAX_STEPS:
         del caller.steps[0]
@@ -97,12 +98,20 @@ def add_step(caller: CallerHistory, endpoint: str) -> int:
 def take_back(caller: CallerHistory, number: int) -> None:
     """Remove a step that failed, if it is still among the remembered ones."""
     for index in range(len(caller.steps) - 1, -1, -1):
-        step, endpoint = caller.steps[index]
+        step, endpoint, before = caller.steps[index]
         if step == number:
             del caller.steps[index]
-            earlier = [n for n, name in caller.steps if name == endpoint]
-            if earlier:
-                caller.ever[endpoint] = earlier[-1]
-            else:
-                caller.ever.pop(endpoint, None)
+            _forget(caller, number, endpoint, before)
             return
+
+
+def _forget(caller: CallerHistory, number: int, endpoint: str, before: int) -> None:
+    """Link the endpoint's next step, or `ever`, to the one before, which may be older than the remembered steps."""
+    for index, (later, name, linked) in enumerate(caller.steps):
+        if name == endpoint and linked == number:
+            caller.steps[index] = (later, name, before)
+            return
+    if before >= 0:
+        caller.ever[endpoint] = before
+    else:
+        caller.ever.pop(endpoint, None)

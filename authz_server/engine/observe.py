@@ -15,6 +15,7 @@ __all__ = [
     "CLASS_NAMES",
     "MAX_DIGESTED",
     "MAX_NAME",
+    "MAX_SYMBOLS",
     "MAX_TEXT",
     "Observer",
     "class_names",
@@ -22,6 +23,7 @@ __all__ = [
     "is_secret",
     "names_itself",
     "structure",
+    "symbols",
 ]
 
 MAX_TEXT: Final = 64
@@ -34,6 +36,9 @@ _CACHED_LENGTH: Final = 256
 _CACHE_ENTRIES: Final = 8192
 _EXACT_NUMBER: Final = 1e6
 """From here on a number keeps three significant digits: enough for a range, too few for a card number."""
+
+_LARGEST: Final = 1e300
+"""Numbers are cut to this, and their fractions to its inverse."""
 
 _PUNCTUATION: Final = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
 CLASS_NAMES: Final = (
@@ -85,7 +90,7 @@ _EMAIL = re.compile(r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]
 _HEX = re.compile(r"(?=[0-9a-fA-F]{0,64}[0-9])[0-9a-fA-F]{8,128}\Z")
 _TOKEN = re.compile(r"(?=[A-Za-z_+/=.-]{0,255}[0-9])(?=[0-9_+/=.-]{0,255}[A-Za-z])[A-Za-z0-9_+/=.-]{16,256}\Z")
 _WORD = re.compile(r"[A-Za-z_.][A-Za-z_.-]{0,63}\Z")
-_NAME = re.compile(r"[A-Za-z_.~$@-]{0,48}(?:[A-Za-z_.~-][0-9]{1,2}){0,2}[A-Za-z_.~:-]{0,48}\Z")
+_NAME = re.compile(r"@?[A-Za-z_.~$-]{0,48}(?:[A-Za-z_.~-][0-9]{1,2}){0,2}[A-Za-z_.~:-]{0,48}\Z")
 _CASE_CHANGE = re.compile(r"[a-z][A-Z]|[A-Z]{2}[a-z]")
 
 _SECRET = re.compile(
@@ -123,14 +128,33 @@ def class_names(mask: int) -> list[str]:
 
 @lru_cache(maxsize=_CACHE_ENTRIES)
 def structure(text: str) -> str:
-    """Collapse a mask to its structure: runs become one character, upper case counts as lower (`Aaa-00` -> `a-0`).
+    """Collapse a mask to its structure: runs of letters, digits and spaces become one; all letters count alike.
+
+    >>> structure("Aaa-00--0")
+    'a-0--0'
 
     The structural view of Kruegel & Vigna (CCS 2003, 4.3) without its Markov model: sets of structures merge exactly.
     """
-    return _RUNS.sub(r"\1", text.replace("A", "a"))
+    return _RUNS.sub(r"\1", text.translate(_LETTERS))
 
 
-_RUNS = re.compile(r"(.)\1+", re.DOTALL)
+_LETTERS = str.maketrans("A·", "aa")
+_RUNS = re.compile(r"([a0 ])\1+")
+
+
+@lru_cache(maxsize=_CACHE_ENTRIES)
+def symbols(text: str) -> frozenset[str]:
+    """Count the punctuation marks of a mask, up to four of each: which, and how often.
+
+    >>> sorted(symbols("aaa@aaa.aaa.aa"))
+    ['.2', '@1']
+    """
+    return frozenset([f"{char}{min(text.count(char), MAX_SYMBOLS)}" for char in set(text) if char not in _WORD_CHARACTERS])
+
+
+MAX_SYMBOLS: Final = 4
+"""From here on a punctuation mark is there often, and how often exactly says nothing."""
+_WORD_CHARACTERS: Final = frozenset("aA0· ")
 
 
 def _kind_of(text: str) -> Kind:
@@ -157,7 +181,10 @@ _PATTERNS = ((Kind.WORD, _WORD), (Kind.UUID, _UUID), (Kind.HEX, _HEX), (Kind.TOK
 
 
 def _rounded(number: float) -> float:
-    return number if -_EXACT_NUMBER < number < _EXACT_NUMBER else float(f"{number:.2e}")
+    """Round as `_EXACT_NUMBER` says, and keep what JSON can write and a logarithm can read: `1.0e999` is a float's infinity."""
+    if -_EXACT_NUMBER < number < _EXACT_NUMBER:
+        return number if abs(number) >= 1 / _LARGEST else 0.0
+    return float(f"{min(max(number, -_LARGEST), _LARGEST):.2e}")
 
 
 class Observer:
@@ -202,12 +229,20 @@ class Observer:
             return Parameter(key, Kind.NULL, 0, 0, "null")
         if isinstance(value, bool):
             return Parameter(key, Kind.BOOLEAN, 0, 0, "true" if value else "false")
-        return self._cached_text(key, repr(value), 0) if abs(value) < 1e18 else self._huge(key, value)
+        return self._number(key, value) if abs(value) < 1e18 else self._huge(key, value)
+
+    def _number(self, key: str, value: float) -> Parameter:
+        seen = self._cached_text(key, repr(value), 0)
+        if seen.kind is Kind.INTEGER or seen.kind is Kind.NUMBER:
+            return seen
+        # `1e-07` reads as a text, but JSON said that it is a number.
+        number = None if _is_secret(key) else _rounded(value)
+        return Parameter(key, Kind.NUMBER, seen.length, seen.classes, seen.text, number, seen.digest)
 
     def _huge(self, key: str, value: float) -> Parameter:
         kind = Kind.INTEGER if isinstance(value, int) else Kind.NUMBER
-        number = min(max(value, -1e300), 1e300)
-        return Parameter(key, kind, 20, _DIGIT, "0" * 20, None if _is_secret(key) else _rounded(float(number)))
+        number = None if _is_secret(key) else _rounded(float(min(max(value, -_LARGEST), _LARGEST)))
+        return Parameter(key, kind, 20, _DIGIT, "0" * 20, number)
 
     def _digest(self, text: str) -> str:
         return blake2b(text.encode("utf-8", "surrogateescape"), key=self._key, digest_size=6).hexdigest()

@@ -13,10 +13,11 @@ import msgspec
 from authz_server.engine.call import BodyKind, Call, Flag, Kind, Parameter
 from authz_server.engine.evidence import MAX_SURPRISE
 from authz_server.engine.finding import FindingCode, Surprise
-from authz_server.engine.observe import class_names, structure
+from authz_server.engine.observe import MAX_SYMBOLS, class_names, structure, symbols
 
-__all__ = ["EndpointProfile", "Interval", "ParameterProfile", "combination", "score_call", "score_parameter"]
+__all__ = ["FORMLESS", "EndpointProfile", "Interval", "ParameterProfile", "combination", "score_call", "score_parameter"]
 
+# Several new things at once in one value are odder than one: each further one counts a decade.
 _PER_DECADE: Final = 1.0
 """Extra surprise for every tenfold distance, in widths of the normal interval, outside of it."""
 
@@ -43,6 +44,7 @@ class ParameterProfile(msgspec.Struct, frozen=True):
     surprises: dict[FindingCode, float]
     numbers: Interval | None = None
     structures: frozenset[str] | None = None
+    symbols: frozenset[str] | None = None
     values: frozenset[str] | None = None
 
 
@@ -106,28 +108,65 @@ def _score(parameter: Parameter, profile: ParameterProfile, found: list[Surprise
     if values is not None:
         if parameter.digest in values:
             return
-        _add(found, FindingCode.VALUE, profile, parameter, f"one of {len(values)} known values")
+        if parameter.number is None:
+            _add(found, FindingCode.VALUE, profile, parameter, f"one of {len(values)} known values")
     if parameter.kind not in profile.kinds:
-        _add(found, FindingCode.TYPE, profile, parameter, _or([kind.value for kind in profile.kinds]))
+        _add(found, FindingCode.TYPE, profile, parameter, _or(sorted(profile.kinds)))
         if parameter.kind is Kind.EMPTY:
             return
     number = parameter.number
-    if number is not None and profile.numbers is not None:
-        interval = profile.numbers
-        if not interval.low <= number <= interval.high:
-            kind = "an integer" if Kind.NUMBER not in profile.kinds else "a number"
-            _add(found, FindingCode.RANGE, profile, parameter, f"{kind} {_between(interval)}", _distance(interval, number))
+    if number is not None and (profile.numbers is not None or parameter.kind in profile.kinds):
+        _score_number(parameter, number, profile, found)
     else:
         unseen = parameter.classes & ~profile.classes
         if unseen:
-            words = f"{_or(class_names(profile.classes))} only, without {', '.join(class_names(unseen))}"
-            _add(found, FindingCode.CHARACTERS, profile, parameter, words)
-        elif profile.structures is not None and structure(parameter.text) not in profile.structures:
-            _add(found, FindingCode.STRUCTURE, profile, parameter, f"of the form {_or(sorted(profile.structures)[:4])}")
+            only = f"{_or(class_names(profile.classes))} only, " if profile.classes else ""
+            words = f"{only}without {', '.join(class_names(unseen))}"
+            _add(found, FindingCode.CHARACTERS, profile, parameter, words, unseen.bit_count() - 1)
+        else:
+            _score_composition(parameter, profile, found)
     lengths = profile.lengths
     if not lengths.low <= parameter.length <= lengths.high:
         words = f"{_between(lengths)} characters long"
         _add(found, FindingCode.LENGTH, profile, parameter, words, _distance(lengths, parameter.length))
+
+
+def _score_number(parameter: Parameter, number: float, profile: ParameterProfile, found: list[Surprise]) -> None:
+    """Judge a number by the normal interval; where numbers never had a sign, one that has is as odd as a new character."""
+    interval = profile.numbers
+    if interval is not None and not interval.low <= number <= interval.high:
+        kind = "an integer" if Kind.NUMBER not in profile.kinds else "a number"
+        base = profile.surprises.get(FindingCode.RANGE, 0.0)
+        signed = profile.surprises.get(FindingCode.CHARACTERS, 0.0) if parameter.classes & ~profile.classes else 0.0
+        extra = _distance(interval, number) + max(0.0, signed - base)
+        _add(found, FindingCode.RANGE, profile, parameter, f"{kind} {_between(interval)}", extra)
+
+
+def _score_composition(parameter: Parameter, profile: ParameterProfile, found: list[Surprise]) -> None:
+    """Judge how a text is put together: its structure, and which punctuation marks it has how often."""
+    known = profile.structures
+    if known is not None and parameter.kind not in FORMLESS and structure(parameter.text) not in known:
+        _add(found, FindingCode.STRUCTURE, profile, parameter, f"of the form {_or(sorted(known, key=_by_length)[:4])}")
+    marks = profile.symbols
+    if marks is not None:
+        unseen = symbols(parameter.text) - marks
+        if unseen:
+            normal = sorted([mark for mark in marks if any(mark[0] == new[0] for new in unseen)]) or sorted(marks)
+            words = f"with {_or([_times(mark) for mark in normal[:6]])}" if normal else "without punctuation"
+            _add(found, FindingCode.SYMBOLS, profile, parameter, words, len(unseen) - 1)
+
+
+FORMLESS: Final = frozenset({Kind.HEX, Kind.TOKEN, Kind.UUID})
+"""Random identifiers: what they are made of is their type, how it is mixed is chance."""
+
+
+def _by_length(form: str) -> tuple[int, str]:
+    return len(form), form
+
+
+def _times(mark: str) -> str:
+    count = f"{mark[1:]} or more" if mark[1:] == str(MAX_SYMBOLS) else mark[1:]
+    return f"{count} `{mark[0]}`"
 
 
 def _distance(interval: Interval, value: float) -> float:
@@ -163,7 +202,7 @@ _WORDLESS: Final = frozenset({Kind.NULL, Kind.EMPTY, Kind.OBJECT, Kind.ARRAY})
 def _add_unknown(parameter: Parameter, profile: EndpointProfile, shared: EndpointProfile, found: list[Surprise]) -> None:
     if parameter.key[0] == "h" or parameter.key[0] == "c":
         amount = shared.surprises.get(FindingCode.UNKNOWN_HEADER, 0.0)
-        normal, n = f"one of {len(shared.parameters)} known headers and cookies", shared.n
+        normal, n = f"one of {len(shared.parameters)} other headers and cookies", shared.n
         code = FindingCode.UNKNOWN_HEADER
     else:
         amount = profile.surprises.get(FindingCode.UNKNOWN_PARAMETER, 0.0)

@@ -48,27 +48,35 @@ class SequenceModel(msgspec.Struct, frozen=True):
     transitions: dict[str, Transition] = {}
 
 
-def score_sequence(endpoint: str, caller: CallerHistory, model: SequenceModel) -> list[Surprise]:
-    """List what is odd about calling `endpoint` now: at most the strongest broken rule, and an unknown transition."""
-    found: list[Surprise] = []
+def score_sequence(endpoint: str, caller: CallerHistory, model: SequenceModel) -> Surprise | None:
+    """Tell what is odd about calling `endpoint` now: the strongest broken rule, or an unknown transition.
+
+    They are two views of one order, so they don't add up: the more surprising one counts, and a broken rule explains it.
+    """
     complete = caller.watched >= model.gap
     rules = model.rules.get(endpoint)
-    if rules:
-        broken = _strongest_broken(rules, caller, complete=complete)
-        if broken is not None:
-            since = f" since the last {broken.since}" if broken.since else ""
-            seen = f"{broken.needs} did not come before{since}"
-            normal = f"{endpoint} comes after {broken.needs}{since}"
-            found.append(Surprise(FindingCode.PRECEDENCE, broken.surprise, "", seen, normal, broken.n))
-    previous = caller.previous
-    if not previous and not complete:
-        return found
-    transition = model.transitions.get(previous)
-    if transition is not None and transition.surprise > 0 and endpoint not in transition.known:
-        after = f"after {previous}" if previous else "at the start of a session"
-        normal = f"one of {len(transition.known)} other endpoints {after}"
-        found.append(Surprise(FindingCode.TRANSITION, transition.surprise, "", f"{endpoint} {after}", normal, transition.n))
-    return found
+    broken = _strongest_broken(rules, caller, complete=complete) if rules else None
+    unknown = _unknown_transition(endpoint, caller, model, complete=complete)
+    if broken is not None:
+        since = f" since the last {broken.since}" if broken.since else ""
+        seen = f"{endpoint} without {broken.needs} before it{since}"
+        normal = f"{broken.needs} came before it{since}"
+        amount = max(broken.surprise, unknown.surprise) if unknown is not None else broken.surprise
+        return Surprise(FindingCode.PRECEDENCE, amount, "", seen, normal, broken.n)
+    if unknown is not None:
+        after = f"after {caller.previous}" if caller.previous else "at the start of a session"
+        normal = f"one of {len(unknown.known)} other endpoints {after}"
+        return Surprise(FindingCode.TRANSITION, unknown.surprise, "", f"{endpoint} {after}", normal, unknown.n)
+    return None
+
+
+def _unknown_transition(endpoint: str, caller: CallerHistory, model: SequenceModel, *, complete: bool) -> Transition | None:
+    if not caller.steps and not complete:
+        return None
+    transition = model.transitions.get(caller.previous)
+    if transition is None or transition.surprise <= 0 or endpoint in transition.known:
+        return None
+    return transition
 
 
 def _strongest_broken(rules: tuple[PrecedenceRule, ...], caller: CallerHistory, *, complete: bool) -> PrecedenceRule | None:

@@ -22,7 +22,7 @@ MAX_PAIRS: Final = 128
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,15}://[^/?]*")
 _DOT = re.compile(r"(?:^|/)(?:\.|%2e){1,2}(?:/|$)", re.IGNORECASE)
 _BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
-_SUSPICIOUS = re.compile(r"[%;\\]|//|/\.|[\x00-\x1f\x7f]")
+_SUSPICIOUS = re.compile(r"[%;\\]|//|(?:^|/)\.|[\x00-\x1f\x7f]")
 
 
 def decode(text: str, *, plus: bool = False) -> tuple[str, int]:
@@ -96,7 +96,8 @@ def _flag_path(path: str, flags: set[Flag]) -> None:
 def split_pairs(text: str, separator: str, flags: set[Flag]) -> list[tuple[str, str, int]]:
     """Split `a=1&b=2` into (name, value, extra class bits), at most `MAX_PAIRS`.
 
-    Names and values are decoded, but cookies' (separator `;`) are not. A piece without `=` is a name with an empty value; an empty piece is nothing.
+    Names and values are decoded, but cookies' (separator `;`) are not. A piece without `=` is a name with an empty value; an
+    empty piece is nothing.
     """
     if not text:
         return []

@@ -10,13 +10,14 @@ import msgspec
 
 from authz_server.engine.call import Call
 from authz_server.engine.decide import Judgement
-from authz_server.engine.finding import Finding, Surprise
+from authz_server.engine.finding import Finding, FindingCode, Surprise
 from authz_server.engine.observe import is_name
 from authz_server.engine.policy import Mode, Rule
 
 __all__ = ["Action", "Basis", "Verdict", "to_finding", "to_verdict"]
 
 _MAX_FINDINGS = 8
+_UNKNOWN = (FindingCode.UNKNOWN_PARAMETER, FindingCode.UNKNOWN_HEADER)
 
 
 class Action(StrEnum):
@@ -105,7 +106,8 @@ def to_finding(surprise: Surprise, endpoint: str) -> Finding:
         name = f"segment {int(name) + 1}"
     subject = f"{location} {name}" if location == "path" else f"`{name}`" if name else ""
     if subject:
-        text = f"{subject} was {surprise.seen}; in {surprise.evidence:,} calls it was {surprise.normal}"
+        normal = "there" if surprise.code in _UNKNOWN else "it"
+        text = f"{subject} was {surprise.seen}; in {surprise.evidence:,} calls {normal} was {surprise.normal}"
     else:
         text = f"{surprise.seen}; in {surprise.evidence:,} calls: {surprise.normal}"
     chance = 10**-surprise.amount
@@ -121,7 +123,11 @@ def _pointer(endpoint: str, location: str, name: str) -> str:
     operation = f"/paths/{template.replace('~', '~0').replace('/', '~1')}/{method.lower()}"
     if location == "body":
         properties = "".join(
-            [f"/properties/{part}" if part != "*" else "/items" for part in name.split("/") if is_name(part) and part]
+            [
+                "/items" if part == "*" else f"/properties/{part}"
+                for part in name.split("/")
+                if part == "*" or (part and is_name(part))
+            ]
         )
         return f"{operation}/requestBody{properties}"
     return f"{operation}/parameters" if location else operation

@@ -1,0 +1,173 @@
+"""The Check: CheckRequest -> Call -> Verdict -> CheckResponse in one straight line.
+
+Also the one place that turns an exception into an answer.
+
+A new reader starts here: `Checker.check` is what Envoy calls, `_verdict` is what decides.
+"""
+
+import logging
+import random
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from threading import Lock
+from typing import Final, Protocol
+
+import grpc
+from envoy.service.auth.v3.external_auth_pb2 import CheckRequest
+
+from authz_server.bundle import Bundle
+from authz_server.engine.call import Call
+from authz_server.engine.canonical import RawCall, to_call
+from authz_server.engine.decide import Judgement, decide
+from authz_server.engine.history import History, add_step
+from authz_server.engine.model import ReadyModel
+from authz_server.engine.observe import Observer
+from authz_server.engine.policy import Enforcement, Mode, Rule
+from authz_server.engine.record import OutcomeRecord
+from authz_server.engine.verdict import Action, Basis, Verdict, to_verdict
+from authz_server.outcomes import Outcomes, join_key
+from authz_server.request import to_raw
+from authz_server.response import to_response
+
+__all__ = ["Checker", "Listener"]
+
+_SERVICE: Final = "envoy.service.auth.v3.Authorization"
+
+_log = logging.getLogger(__name__)
+
+
+class Listener(Protocol):
+    """Is told of every decision, on the request path: must not block, must not raise."""
+
+    def __call__(self, verdict: Verdict, call: Call | None, seconds: float) -> None:
+        """Take note of a decision; `call` is None where none could be made of the request."""
+
+
+class Checker:
+    """Answers Checks under the policy and bundle in force at that moment, and keeps the callers' histories.
+
+    `enforcement` and `bundle` return the current ones; each is read once a Check, so that one answer has one truth.
+    """
+
+    def __init__(
+        self,
+        enforcement: Callable[[], Enforcement],
+        bundle: Callable[[], Bundle],
+        observer: Observer,
+        listener: Listener,
+        on_error: Callable[[str], None],
+    ) -> None:
+        self._enforcement = enforcement
+        self._bundle = bundle
+        self._observer = observer
+        self._listener = listener
+        self._on_error = on_error
+        self._lock = Lock()
+        self.history = History(time.time())
+        self.outcomes = Outcomes(self._lock)
+
+    def handler(self, pool: ThreadPoolExecutor) -> grpc.GenericRpcHandler:
+        """Bind the service for `grpc.server`; bytes in and out, so that decoding is inside the one `try`.
+
+        Checks run on `pool` alone, so that access log streams, which hold a thread for as long as they live, don't starve them.
+        """
+        behaviour = partial(self._check)
+        behaviour.experimental_thread_pool = pool  # type: ignore[attr-defined]  # grpc reads it, else uses the server's pool
+        return grpc.method_handlers_generic_handler(_SERVICE, {"Check": grpc.unary_unary_rpc_method_handler(behaviour)})
+
+    def _check(self, data: bytes, context: grpc.ServicerContext) -> bytes:
+        remaining = context.time_remaining()
+        if remaining is not None and remaining <= 0:
+            self._on_error("deadline")
+            context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "the deadline passed while the call waited")
+        return self.check(data)
+
+    def check(self, data: bytes) -> bytes:
+        """Answer one serialised CheckRequest; never raises. About 100 microseconds for 875 bytes with a JSON body."""
+        started = time.perf_counter()
+        raw: RawCall | None = None
+        call: Call | None = None
+        decision_id = f"{random.getrandbits(128):032x}"  # an identifier, not a secret
+        enforcement = self._enforcement()
+        try:
+            raw = to_raw(CheckRequest.FromString(data), time.time())
+            rule = enforcement.workload(raw.workload)
+            if not raw.http:
+                verdict = _not_http(raw, rule, decision_id)
+            else:
+                call = to_call(raw, self._observer, rule.session)
+                verdict = self._verdict(call, enforcement, rule, decision_id)
+            answer = to_response(verdict)
+        except Exception as error:
+            self._on_error(type(error).__name__)
+            _log.exception("check_failed", extra={"fields": {"decision_id": decision_id}})
+            workload = raw.workload if raw is not None else ""
+            verdict = _failed(workload, enforcement.workload(workload), decision_id)
+            answer = to_response(verdict)
+        self._listener(verdict, call, time.perf_counter() - started)
+        return answer
+
+    def _verdict(self, call: Call, enforcement: Enforcement, rule: Rule, decision_id: str) -> Verdict:
+        """Judge a call and hold the judgement against the policy."""
+        bundle = self._bundle()
+        ready = bundle.models.get(call.workload)
+        if ready is None or rule.mode is Mode.OFF:
+            basis = Basis.OFF if rule.mode is Mode.OFF else Basis.NO_MODEL
+            return _unjudged(call, basis, rule, decision_id, bundle.revision)
+        if not call.caller.session:
+            return _hold(decide(call, ready, None), call, enforcement, decision_id, ready.revision)
+        return self._judge_in_sequence(call, ready, enforcement, decision_id)
+
+    def _judge_in_sequence(self, call: Call, ready: ReadyModel, enforcement: Enforcement, decision_id: str) -> Verdict:
+        """Judge a call against what its caller did, and make it the caller's next step unless it is refused."""
+        with self._lock:
+            caller = self.history.caller(call.workload, call.caller.session, call.ts)
+            judgement = decide(call, ready, caller)
+            verdict = _hold(judgement, call, enforcement, decision_id, ready.revision)
+            if judgement.endpoint and not verdict.refused:
+                step = add_step(caller, judgement.endpoint)
+                key = join_key(call.request_id, call.workload, call.method)
+                self.outcomes.expect(decision_id, key, caller, step)
+        return verdict
+
+    def settle(self, record: OutcomeRecord) -> None:
+        """Take note of how a call ended."""
+        self.outcomes.settle(record)
+
+
+def _hold(judgement: Judgement, call: Call, enforcement: Enforcement, decision_id: str, revision: str) -> Verdict:
+    rule = enforcement.endpoint(call.workload, judgement.endpoint)
+    if rule.mode is Mode.OFF:
+        return _unjudged(call, Basis.OFF, rule, decision_id, revision)
+    return to_verdict(judgement, call, rule, decision_id, revision)
+
+
+def _unjudged(call: Call, basis: Basis, rule: Rule, decision_id: str, revision: str) -> Verdict:
+    return Verdict(
+        Action.ALLOW,
+        basis,
+        rule.mode,
+        call.workload,
+        decision_id,
+        revision,
+        method=call.method,
+        path=call.path,
+        caller=call.caller.principal,
+        session=call.caller.session,
+        request_id=call.request_id,
+        ts=call.ts,
+    )
+
+
+def _not_http(raw: RawCall, rule: Rule, decision_id: str) -> Verdict:
+    """Answer a Check of Envoy's network filter, which has no HTTP attributes, as the policy says."""
+    action = Action.ALLOW if rule.non_http_allow or rule.mode is not Mode.ENFORCE else Action.DENY
+    return Verdict(action, Basis.NOT_HTTP, rule.mode, raw.workload, decision_id, caller=raw.source, ts=raw.ts)
+
+
+def _failed(workload: str, rule: Rule, decision_id: str) -> Verdict:
+    """Answer where judging failed: by `failure_mode_allow`; in dry run nothing is refused, not even then."""
+    action = Action.ALLOW if rule.failure_mode_allow or rule.mode is not Mode.ENFORCE else Action.DENY
+    return Verdict(action, Basis.ERROR, rule.mode, workload, decision_id, ts=time.time())
