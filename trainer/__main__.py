@@ -1,0 +1,174 @@
+"""The command line: `python -m trainer collect | import | train | evaluate`.
+
+In: flags and `TRAINER_*`. Out: files, and an exit code, 0 or 2.
+
+A flag overrides the environment variable of the same name. What costs start-up time is imported by the command that needs it.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from authz_server.engine.errors import MeshwardenError
+from authz_server.engine.observe import Observer
+from trainer.imports import Format
+from trainer.terminal import say, track_import, track_training
+
+__all__ = ["app", "main"]
+
+_FAILED = 2
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+_Store = Annotated[str, typer.Option(envvar="TRAINER_STORE", help="Where recorded calls lie: a directory or an fsspec URL.")]
+_HashKey = Annotated[
+    str,
+    typer.Option(
+        envvar="TRAINER_HASH_KEY",
+        help="Secret under which values are hashed, the same as the server's AUTHZ_HASH_KEY. Better set by environment.",
+        show_default=False,
+    ),
+]
+_Policy = Annotated[
+    Path | None,
+    typer.Option(
+        envvar="TRAINER_POLICY", help="The enforcement policy: where sessions are read from. Default: principal, address."
+    ),
+]
+_Spool = Annotated[
+    str | None,
+    typer.Option(envvar="TRAINER_SPOOL", help="Where segments wait for their upload when --store is a URL. Default: under /tmp."),
+]
+
+
+@app.callback()
+def _setup() -> None:
+    """Learn from recorded calls what is normal."""
+    from authz_server.log import configure
+
+    configure("info")
+
+
+@app.command()
+def collect(
+    store: _Store,
+    listen: Annotated[
+        str | None, typer.Option(envvar="TRAINER_LISTEN", help="HOST:PORT or unix:PATH for Envoy's gRPC access log.")
+    ] = None,
+    mirror: Annotated[str | None, typer.Option(envvar="TRAINER_MIRROR", help="HOST:PORT for mirrored HTTP/1.1 requests.")] = None,
+    hold_seconds: Annotated[
+        float, typer.Option(envvar="TRAINER_HOLD_SECONDS", min=0, max=600, help="How long a call waits for its other half.")
+    ] = 5.0,
+    hash_key: _HashKey = "",
+    policy: _Policy = None,
+    spool: _Spool = None,
+) -> None:
+    """Collect live calls from Envoy's access log and mirrored requests, until SIGTERM or Ctrl-C."""
+    from authz_server.enforcement import load_enforcement
+    from trainer.collect import collect as run
+
+    def started(listen_port: int | None, mirror_port: int | None) -> None:
+        say(f"collecting into {store}: access log on port {listen_port or '-'}, mirrored requests on port {mirror_port or '-'}")
+
+    collected = run(
+        listen,
+        mirror,
+        store,
+        Observer(hash_key),
+        load_enforcement(policy),
+        hold_seconds=hold_seconds,
+        spool=spool,
+        started=started,
+    )
+    say(
+        f"collected {collected.written:,} calls from {collected.entries:,} access log entries and {collected.requests:,} mirrored"
+        f" requests; {collected.pairs:,} had both"
+    )
+
+
+@app.command("import")
+def import_(
+    files: Annotated[list[str], typer.Argument(help="Files, .gz and .zst too; - for standard input.")],
+    store: _Store,
+    file_format: Annotated[Format, typer.Option("--format", envvar="TRAINER_FORMAT", help="What the files are.")],
+    skip_bad: Annotated[  # noqa: FBT002  # a flag: typer passes it by name
+        bool, typer.Option("--skip-bad", envvar="TRAINER_SKIP_BAD", help="Count bad lines instead of stopping at the first.")
+    ] = False,
+    hash_key: _HashKey = "",
+    policy: _Policy = None,
+    spool: _Spool = None,
+) -> None:
+    """Import calls from files of another format."""
+    from authz_server.enforcement import load_enforcement
+    from trainer.imports import import_files
+
+    with track_import(files) as progress:
+        imports = import_files(
+            files,
+            file_format,
+            store,
+            Observer(hash_key),
+            load_enforcement(policy),
+            skip_bad=skip_bad,
+            spool=spool,
+            progress=progress,
+        )
+    for problem in imports.problems:
+        say(problem)
+    say(f"imported {imports.written:,} calls into {store}; {imports.skipped:,} bad lines skipped")
+
+
+@app.command()
+def train(
+    store: _Store,
+    out: Annotated[str, typer.Option(envvar="TRAINER_OUT", help="Where the bundle is published: a directory.")],
+    jobs: Annotated[int, typer.Option(envvar="TRAINER_JOBS", help="Processes that share out the workloads; -1: one a core.")] = 1,
+    hash_key: _HashKey = "",
+) -> None:
+    """Learn what is normal from a store, and publish it as a bundle."""
+    from trainer.train import train as run
+
+    with track_training() as progress:
+        manifest = run(store, out, Observer(hash_key).key_id, jobs, progress)
+    for name, entry in manifest.workloads.items():
+        say(f"{name}: {entry.calls:,} calls at {entry.endpoints:,} endpoints")
+    say(f"published revision {manifest.revision} in {out}")
+
+
+@app.command()
+def evaluate(
+    bundle: Annotated[str, typer.Option(envvar="TRAINER_BUNDLE", help="The bundle: a directory.")],
+    calls: Annotated[
+        str | None, typer.Option(envvar="TRAINER_CALLS", help="A file of labelled calls, in the `calls` format.")
+    ] = None,
+    store: Annotated[str | None, typer.Option(envvar="TRAINER_STORE", help="A store with labelled calls.")] = None,
+    budget: Annotated[
+        float, typer.Option(envvar="TRAINER_BUDGET", help="Accepted share of normal calls refused, between 0 and 1.")
+    ] = 1e-3,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,  # noqa: FBT002  # a flag
+    hash_key: _HashKey = "",
+    policy: _Policy = None,
+) -> None:
+    """Measure a bundle on labelled calls: true and false positives with 95 % intervals, per attack."""
+    from trainer.evaluate import evaluate_place
+    from trainer.evaluation_report import to_json, to_text
+
+    evaluation = evaluate_place(bundle, calls, store, budget, Observer(hash_key), policy)
+    typer.echo(to_json(evaluation) if as_json else to_text(evaluation))
+
+
+def main() -> int:
+    """Run the command line; an expected error is one line a problem, and 2."""
+    try:
+        app(standalone_mode=True)
+    except MeshwardenError as error:
+        for problem in error.problems:
+            sys.stderr.write(f"error: {problem}\n")
+        return _FAILED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,144 @@
+"""Endpoints from raw paths: which segments are names and which are data (fits `engine/endpoint.py`).
+
+A segment that can't be a name (integer, UUID, date, hash, e-mail, ...) is `{*}` at once. Names become `{*}` where they behave
+like data: many distinct ones below the same parent, few repeats, same continuation. The result depends only on the set of paths
+and their counts, and the number of paths kept is bounded: beyond the limit those with the smallest hashes stay, exactly counted.
+"""
+
+from hashlib import blake2b
+from typing import Final
+
+from authz_server.engine.call import Call
+from authz_server.engine.endpoint import WILDCARD
+from authz_server.engine.observe import names_itself
+from trainer.support import Quorum, Support, rare_callers
+
+__all__ = ["MAX_PATHS", "EndpointLearner", "Tokens"]
+
+MAX_PATHS: Final = 50_000
+_MIN_DISTINCT: Final = 8
+"""Names below one parent, alike in what follows, before they can be data."""
+_MANY_DISTINCT: Final = 200
+"""Names below one parent that no programmer chose."""
+_NEW_RATE: Final = 0.02
+"""Share of calls that bring a name seen once, from which on the names are data (Good-Turing)."""
+
+Tokens = tuple[str, ...]
+
+
+class EndpointLearner:
+    """Counts (method, path with data segments replaced), then infers templates."""
+
+    def __init__(self) -> None:
+        self._paths: dict[tuple[str, Tokens], Support] = {}
+        self._hash_limit = 1 << 64
+
+    def update(self, call: Call, caller: str) -> None:
+        """Count one call."""
+        tokens = tuple([s.text if names_itself(s) else WILDCARD for s in call.segments])
+        self._support((call.method, tokens)).add(caller)
+
+    def merge(self, other: "EndpointLearner") -> None:
+        """Take over another's counts."""
+        self._hash_limit = min(self._hash_limit, other._hash_limit)
+        for key, support in other._paths.items():
+            self._support(key).merge(support)
+        self._shrink()
+
+    def finish(self, quorum: Quorum) -> tuple[list[str], int]:
+        """Infer the endpoints (`METHOD /template`, sorted) that enough callers used, and count the callers of the others."""
+        self._shrink()
+        root = _Node()
+        for (method, tokens), support in sorted(self._paths.items()):
+            root.add(method, tokens, support)
+        root.collapse()
+        endpoints = root.endpoints(())
+        normal = [f"{method} /{'/'.join(template)}" for method, template, support in endpoints if quorum.has(support)]
+        return sorted(normal), rare_callers((support for _, _, support in endpoints), quorum)
+
+    def _support(self, key: tuple[str, Tokens]) -> Support:
+        found = self._paths.get(key)
+        if found is None:
+            if self._hash_limit < 1 << 64 and _hash(key) >= self._hash_limit:
+                return Support()
+            found = self._paths[key] = Support()
+            if len(self._paths) > 2 * MAX_PATHS:
+                self._shrink()
+        return found
+
+    def _shrink(self) -> None:
+        if len(self._paths) > MAX_PATHS:
+            hashes = {key: _hash(key) for key in self._paths}
+            self._hash_limit = sorted(hashes.values())[MAX_PATHS]
+            self._paths = {key: support for key, support in self._paths.items() if hashes[key] < self._hash_limit}
+
+
+def _hash(key: tuple[str, Tokens]) -> int:
+    return int.from_bytes(blake2b(repr(key).encode(), digest_size=8).digest(), "big")
+
+
+class _Node:
+    """A position in the trie of tokens."""
+
+    def __init__(self) -> None:
+        self.children: dict[str, _Node] = {}
+        self.methods: dict[str, Support] = {}
+        self.total = Support()
+
+    def add(self, method: str, tokens: Tokens, support: Support) -> None:
+        node = self
+        node.total.merge(support)
+        for token in tokens:
+            node = node.children.setdefault(token, _Node())
+            node.total.merge(support)
+        node.methods.setdefault(method, Support()).merge(support)
+
+    def merge(self, other: "_Node") -> None:
+        self.total.merge(other.total)
+        for method, support in other.methods.items():
+            self.methods.setdefault(method, Support()).merge(support)
+        for token, child in other.children.items():
+            if token in self.children:
+                self.children[token].merge(child)
+            else:
+                self.children[token] = child
+
+    def collapse(self) -> None:
+        """Turn names that behave like data into `{*}`, from the root down, so that what is below is judged merged."""
+        for group in self._alike():
+            if _behaves_like_data([self.children[token] for token in group]):
+                merged = self.children.setdefault(WILDCARD, _Node())
+                for token in group:
+                    merged.merge(self.children.pop(token))
+        for child in self.children.values():
+            child.collapse()
+
+    def _alike(self) -> list[list[str]]:
+        """Group the named children by what follows them: methods if they end a path, and their own children's names."""
+        groups: list[tuple[set[str], list[str]]] = []
+        names = [token for token in self.children if token not in (WILDCARD, "")]
+        for token in sorted(names, key=lambda t: (-self.children[t].total.count, t)):
+            child = self.children[token]
+            follows = {f"{method} " for method in child.methods} | set(child.children)
+            for known, group in groups:
+                if len(known & follows) * 2 >= min(len(known), len(follows)):
+                    known |= follows
+                    group.append(token)
+                    break
+            else:
+                groups.append((follows, [token]))
+        return [group for _, group in groups if len(group) >= _MIN_DISTINCT]
+
+    def endpoints(self, prefix: Tokens) -> list[tuple[str, Tokens, Support]]:
+        found = [(method, prefix, support) for method, support in self.methods.items()]
+        for token, child in self.children.items():
+            found += child.endpoints((*prefix, token))
+        return found
+
+
+def _behaves_like_data(children: list[_Node]) -> bool:
+    if len(children) >= _MANY_DISTINCT:
+        return True
+    calls = sum(child.total.count for child in children)
+    seen_once = sum(child.total.count == 1 for child in children)
+    return seen_once / calls > _NEW_RATE

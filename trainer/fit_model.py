@@ -1,0 +1,117 @@
+"""Everything learned of one workload, given its survey (fits `engine/model.py`).
+
+Mergeable: the model of some blocks of the traffic is made by the merge of their learners.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+from authz_server.engine.call import Call
+from authz_server.engine.endpoint import EndpointTable, path_parameters
+from authz_server.engine.finding import FindingCode
+from authz_server.engine.history import CallerHistory
+from authz_server.engine.model import WorkloadModel
+from authz_server.engine.record import CallRecord
+from trainer.eligible import caller_of
+from trainer.fit_parameters import EndpointProfileLearner, SharedLearner
+from trainer.fit_sequence import SequenceLearner
+from trainer.kin import to_kin
+from trainer.prior import Prior
+from trainer.survey import Survey
+
+__all__ = ["ModelLearner", "Plan", "merged"]
+
+_MAX_PRINCIPALS: Final = 10_000
+
+
+class Plan:
+    """What the learners of one workload have in common: whose word makes something normal, and which endpoints there are."""
+
+    def __init__(self, survey: Survey) -> None:
+        self.survey = survey
+        self.quorum = survey.callers.finish()
+        self.endpoints, self.rare_endpoints = survey.endpoints.finish(self.quorum)
+        self.table = EndpointTable(self.endpoints)
+        self.gap = survey.gaps.finish()
+
+
+class ModelLearner:
+    """Learns one workload's model from teaching calls; those at endpoints without quorum teach nothing."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._profiles: dict[str, EndpointProfileLearner] = {}
+        self._shared = SharedLearner()
+        self._sequence = SequenceLearner(plan.gap)
+        self._principals: dict[str, int] = {}
+
+    def update(self, record: CallRecord, call: Call, endpoint: str, history: CallerHistory | None) -> None:
+        """Learn one teaching call; `history` is its caller's before it, None: the caller has no session."""
+        caller = caller_of(record)
+        profile = self._profiles.get(endpoint)
+        if profile is None:
+            profile = self._profiles[endpoint] = EndpointProfileLearner(path_parameters(endpoint))
+        profile.update(call, caller)
+        self._shared.update(call, caller)
+        principal = record.principal
+        if principal in self._principals or len(self._principals) < _MAX_PRINCIPALS:
+            self._principals[principal] = self._principals.get(principal, 0) + 1
+        if history is not None:
+            self._sequence.update(endpoint, history, caller)
+
+    def merge(self, other: "ModelLearner") -> None:
+        """Take over another's calls; the other stays as it is."""
+        for endpoint, profile in other._profiles.items():
+            mine = self._profiles.get(endpoint)
+            if mine is None:
+                mine = self._profiles[endpoint] = EndpointProfileLearner(path_parameters(endpoint))
+            mine.merge(profile)
+        self._shared.merge(other._shared)
+        self._sequence.merge(other._sequence)
+        for principal, count in other._principals.items():
+            self._principals[principal] = self._principals.get(principal, 0) + count
+
+    def finish(self, workload: str, share: float = 1.0) -> WorkloadModel:
+        """Make the model, not yet calibrated; `share` of the workload's calls were seen, in (0, 1]."""
+        plan, prior = self._plan, Prior(share)
+        profiles = {name: profile for name, profile in sorted(self._profiles.items()) if plan.quorum.has(profile.total)}
+        for profile in profiles.values():
+            profile.pool(prior, plan.quorum)
+        self._shared.pool(prior, plan.quorum)
+        learners = {(name, key): one for name, profile in profiles.items() for key, one in profile.learners.items()}
+        kin = to_kin(learners, plan.quorum)
+        n = self._shared.total.count
+        return WorkloadModel(
+            workload,
+            n,
+            plan.survey.first_ts,
+            plan.survey.last_ts,
+            {
+                name: profile.finish(prior, plan.quorum, {key: one for (endpoint, key), one in kin.items() if endpoint == name})
+                for name, profile in profiles.items()
+            },
+            self._shared.finish(prior, plan.quorum),
+            self._sequence.finish(plan.quorum, share),
+            {},
+            self._surprises(n, prior),
+            frozenset(self._principals),
+        )
+
+    def _surprises(self, n: int, prior: Prior) -> dict[FindingCode, float]:
+        """How surprising an unknown endpoint, method or principal is: contexts of their own, one a workload."""
+        rare = {
+            FindingCode.UNKNOWN_ENDPOINT: self._plan.rare_endpoints,
+            FindingCode.UNKNOWN_METHOD: self._plan.rare_endpoints,
+            FindingCode.UNKNOWN_PRINCIPAL: sum(count == 1 for count in self._principals.values()),
+        }
+        for code, count in rare.items():
+            prior.add(code, n, count)
+        return {code: prior.surprise(code, n, count) for code, count in rare.items()}
+
+
+def merged(plan: Plan, learners: Iterable[ModelLearner]) -> ModelLearner:
+    """Merge learners into a new one."""
+    together = ModelLearner(plan)
+    for learner in learners:
+        together.merge(learner)
+    return together

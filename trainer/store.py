@@ -1,0 +1,171 @@
+"""The store: recorded calls in time order, joined with how they ended.
+
+In: the segments that `authz_server/segments.py` writes, of any number of writers, in directories or at fsspec URLs. Out: decoded
+calls, streamed: memory is bounded by the join window, not by the store. Writers' own order is kept; they are merged by `ts`.
+"""
+
+import heapq
+from collections.abc import Callable, Iterator, Sequence
+from operator import attrgetter
+from typing import Any, Final, TypeVar
+
+import msgspec
+from msgspec.structs import force_setattr
+
+from authz_server.engine.errors import FormatError, StoreError, cut
+from authz_server.engine.record import CallRecord, OutcomeRecord
+from authz_server.segment_name import SegmentKind
+from trainer.lines import read_blocks
+from trainer.outcome_join import JOIN_SECONDS, OutcomeJoin
+from trainer.stored_segment import StoredSegment, list_segments
+
+__all__ = ["JOIN_SECONDS", "Reading", "read_calls", "scan"]
+
+_SHOWN_PROBLEMS: Final = 20
+_MANY_WRITERS: Final = 8
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+class Reading(msgspec.Struct):
+    """What came up while a store was read; filled as the reading goes on."""
+
+    calls: int = 0
+    outcomes: int = 0
+    joined: int = 0
+    torn: int = 0
+    """Last lines that a killed writer left unfinished: normal, nothing is wrong with the store."""
+    corrupt: int = 0
+    """Other lines that could not be read."""
+    problems: list[str] = []
+    """The first of them, in words."""
+
+    def note(self, problem: str) -> None:
+        """Count something that could not be read."""
+        self.corrupt += 1
+        if len(self.problems) < _SHOWN_PROBLEMS:
+            self.problems.append(problem)
+
+
+def read_calls(
+    store: str | Sequence[str], *, join_seconds: float = JOIN_SECONDS, reading: Reading | None = None
+) -> Iterator[CallRecord]:
+    """Read all calls; `status` None where no outcome was found. `reading` counts, None: nobody wants to know.
+
+    Raises StoreError when a place can't be read at all.
+    """
+    return scan(store, CallRecord, join_seconds=join_seconds, reading=reading)
+
+
+def scan(
+    store: str | Sequence[str],
+    record_type: type[T],
+    *,
+    join_seconds: float = JOIN_SECONDS,
+    reading: Reading | None = None,
+) -> Iterator[T]:
+    """Read all calls as `record_type`, a Struct with some of CallRecord's fields: `id`, `ts` and what is needed of the rest.
+
+    With a field `status` it is joined with the outcomes: `status`, `resp_size` and `duration_ms` are set where it has them. For
+    the join of outcomes without decision id it needs `request_id`, `workload` and `method`.
+    """
+    fields = set(record_type.__struct_fields__)
+    if not {"id", "ts"} <= fields:
+        raise TypeError(f"{record_type.__name__} needs the fields id and ts")
+    reading = Reading() if reading is None else reading
+    segments = list_segments(store)
+    calls = _merge([s for s in segments if s.name.kind is SegmentKind.CALLS], record_type, reading)
+    outcome_segments = [s for s in segments if s.name.kind is SegmentKind.OUTCOMES]
+    if "status" not in fields or not outcome_segments:
+        return _counted(calls, reading)
+    outcomes = _merge(outcome_segments, OutcomeRecord, reading)
+    return _joined(calls, OutcomeJoin(_outcomes(outcomes, reading), join_seconds), fields, reading)
+
+
+def _counted(calls: Iterator[T], reading: Reading) -> Iterator[T]:
+    for call in calls:
+        reading.calls += 1
+        yield call
+
+
+def _outcomes(outcomes: Iterator[OutcomeRecord], reading: Reading) -> Iterator[OutcomeRecord]:
+    for outcome in outcomes:
+        reading.outcomes += 1
+        yield outcome
+
+
+def _joined(calls: Iterator[Any], join: OutcomeJoin, fields: set[str], reading: Reading) -> Iterator[Any]:
+    by_request = {"request_id", "workload", "method"} <= fields
+    sized, timed = "resp_size" in fields, "duration_ms" in fields
+    for call in calls:
+        reading.calls += 1
+        if call.status is None:
+            key = (call.request_id, call.workload, call.method) if by_request and call.request_id else None
+            outcome = join.take(call.id, key, call.ts)
+            if outcome is not None:
+                reading.joined += 1
+                force_setattr(call, "status", outcome.status)
+                if sized:
+                    force_setattr(call, "resp_size", outcome.resp_size)
+                if timed:
+                    force_setattr(call, "duration_ms", outcome.duration_ms)
+        yield call
+
+
+def _merge(segments: list[StoredSegment], record_type: type[T], reading: Reading) -> Iterator[T]:
+    """Chain each writer's segments and merge the writers by time."""
+    writers: dict[tuple[str, str], list[StoredSegment]] = {}
+    for segment in sorted(segments, key=lambda s: (s.name.opened, s.name.seq)):
+        writers.setdefault((segment.folder, segment.name.instance), []).append(segment)
+    decode_lines = msgspec.json.Decoder(record_type).decode_lines
+    lazily = len(writers) > _MANY_WRITERS
+    streams = [_chain(chain, decode_lines, reading, lazily=lazily) for chain in writers.values()]
+    return streams[0] if len(streams) == 1 else heapq.merge(*streams, key=attrgetter("ts"))
+
+
+def _chain(
+    segments: list[StoredSegment], decode_lines: Callable[[bytes], list[T]], reading: Reading, *, lazily: bool
+) -> Iterator[T]:
+    """Read one writer's segments in turn.
+
+    `lazily`: the first record by itself, and the rest when the merge has come to its time, so that a store of a thousand writers,
+    each alive for an hour, is not a thousand open files.
+    """
+    given = None
+    if lazily:
+        given = next(_records(segments[0], decode_lines, Reading()), None)
+        if given is not None:
+            yield given
+    for segment in segments:
+        records = _records(segment, decode_lines, reading)
+        if given is not None:
+            next(records, None)
+            given = None
+        yield from records
+
+
+def _records(segment: StoredSegment, decode_lines: Callable[[bytes], list[T]], reading: Reading) -> Iterator[T]:
+    try:
+        with segment.open() as stream:
+            for block in read_blocks(stream, segment.path):
+                try:
+                    records = decode_lines(block)
+                except (msgspec.DecodeError, UnicodeDecodeError):
+                    records = _line_by_line(block, decode_lines, segment, reading)
+                yield from records
+    except (FormatError, StoreError) as error:
+        reading.note(str(error))
+
+
+def _line_by_line(block: bytes, decode_lines: Callable[[bytes], list[T]], segment: StoredSegment, reading: Reading) -> list[T]:
+    """Read a block that has a bad line in it: what can be read, and a note of the rest."""
+    records: list[T] = []
+    for line in block.splitlines(keepends=True):
+        try:
+            records.extend(decode_lines(line))
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            if line.endswith(b"\n"):
+                reading.note(f"{segment.path}: {error}: {cut(line[:100])}")
+            else:
+                reading.torn += 1
+    return records

@@ -1,0 +1,156 @@
+"""Who stands behind a value: how many observations, from how many distinct callers.
+
+One caller can't teach the model: a value is normal only after `QUORUM` distinct callers brought it (open-appsec asks for three
+sources). Calls without any caller identity count as a caller each, since there is nothing to tell them apart by; so do the
+calls of a heavy caller, which is not a person but a population (a gateway, a service account) or all the traffic there is.
+"""
+
+from collections.abc import Hashable, Iterable
+from typing import Final, Generic, TypeVar
+
+__all__ = ["HEAVY_SHARE", "QUORUM", "CallerCounts", "Counter", "Quorum", "Support", "rare_callers"]
+
+QUORUM: Final = 3
+"""Distinct callers that make a value normal."""
+HEAVY_SHARE: Final = 0.05
+"""Share of a workload's teaching calls from which on a caller is a population."""
+_MAX_COUNTED: Final = 200_000
+
+Value = TypeVar("Value", bound=Hashable)
+
+
+class Quorum:
+    """Who makes a value normal in one workload: any `QUORUM` callers, or a heavy one as often."""
+
+    __slots__ = ("heavy",)
+
+    def __init__(self, heavy: Iterable[str] = ()) -> None:
+        self.heavy = frozenset(heavy)
+
+    def has(self, support: "Support") -> bool:
+        """Tell whether a value with this support is normal."""
+        if len(support.callers) + support.anonymous >= QUORUM:
+            return True
+        return support.count >= QUORUM and not self.heavy.isdisjoint(support.callers)
+
+
+class CallerCounts:
+    """How many calls each caller made; callers that come first when there are already very many aren't counted."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = {}
+        self._total = 0
+
+    def add(self, caller: str) -> None:
+        """Count one call; the empty caller is anonymous."""
+        self._total += 1
+        if caller and (caller in self._counts or len(self._counts) < _MAX_COUNTED):
+            self._counts[caller] = self._counts.get(caller, 0) + 1
+
+    def merge(self, other: "CallerCounts") -> None:
+        """Take over another's counts."""
+        self._total += other._total
+        for caller, count in other._counts.items():
+            if caller in self._counts or len(self._counts) < _MAX_COUNTED:
+                self._counts[caller] = self._counts.get(caller, 0) + count
+
+    def finish(self) -> Quorum:
+        """Name the heavy callers."""
+        return Quorum(caller for caller, count in self._counts.items() if count >= HEAVY_SHARE * self._total)
+
+
+class Support:
+    """`count` observations by `anonymous` callers and the named `callers`, of which at most `QUORUM` are kept.
+
+    Merging is associative and commutative, and min(callers, QUORUM) is exact however the traffic was cut.
+    """
+
+    __slots__ = ("anonymous", "callers", "count")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.anonymous = 0
+        self.callers: tuple[str, ...] = ()
+
+    def add(self, caller: str) -> None:
+        """Count one observation; the empty caller is anonymous."""
+        self.count += 1
+        if not caller:
+            self.anonymous += 1
+        elif caller not in self.callers and len(self.callers) < QUORUM:
+            self.callers = (*self.callers, caller)
+
+    def merge(self, other: "Support") -> None:
+        """Take over another's observations."""
+        self.count += other.count
+        self.anonymous += other.anonymous
+        if other.callers and self.callers != other.callers:
+            self.callers = tuple(sorted({*self.callers, *other.callers})[:QUORUM])
+
+
+class Counter(Generic[Value]):
+    """Supports by value, at most `limit` values: beyond that there are too many to be an enumeration, and they are dropped.
+
+    Overflow depends only on the union of values, so it too is independent of order and partition.
+    """
+
+    __slots__ = ("limit", "overflowed", "values")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.values: dict[Value, Support] = {}
+        self.overflowed = False
+
+    def add(self, value: Value, caller: str) -> None:
+        """Count one observation of a value."""
+        self._support(value).add(caller)
+
+    def add_support(self, value: Value, support: Support) -> None:
+        """Count many observations of a value at once."""
+        self._support(value).merge(support)
+
+    def merge(self, other: "Counter[Value]") -> None:
+        """Take over another's values."""
+        if other.overflowed:
+            self.overflowed = True
+            self.values.clear()
+        for value, support in other.values.items():
+            self.add_support(value, support)
+
+    def normal(self, quorum: Quorum) -> list[Value]:
+        """List the values that are normal."""
+        return [value for value, support in self.values.items() if quorum.has(support)]
+
+    def rare(self, quorum: Quorum) -> int:
+        """Count the callers that brought values which aren't normal."""
+        return rare_callers(self.values.values(), quorum)
+
+    def _support(self, value: Value) -> Support:
+        if self.overflowed:
+            return Support()
+        found = self.values.get(value)
+        if found is None:
+            if len(self.values) >= self.limit:
+                self.overflowed = True
+                self.values.clear()
+                return Support()
+            found = self.values[value] = Support()
+        return found
+
+
+def rare_callers(supports: Iterable[Support], quorum: Quorum) -> int:
+    """Count the distinct callers behind everything that isn't normal: Good's n1.
+
+    One vote a caller, or an attacker who brings a thousand novelties makes novelty look normal; anonymous calls and those of a
+    heavy caller have one vote each.
+    """
+    callers: set[str] = set()
+    calls = 0
+    for support in supports:
+        if not quorum.has(support):
+            if quorum.heavy.isdisjoint(support.callers):
+                callers.update(support.callers)
+                calls += support.anonymous
+            else:
+                calls += support.count
+    return len(callers) + calls

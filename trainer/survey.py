@@ -1,0 +1,43 @@
+"""What must be known of a workload before its profiles can be learned: endpoints, callers, silences, times. Mergeable."""
+
+from authz_server.engine.call import Call
+from authz_server.engine.record import CallRecord
+from trainer.eligible import caller_of, teaches
+from trainer.fit_endpoint import EndpointLearner
+from trainer.fit_sequence import GapLearner
+from trainer.support import CallerCounts
+
+__all__ = ["Survey"]
+
+
+class Survey:
+    """Surveys one workload."""
+
+    def __init__(self) -> None:
+        self.teaching = 0
+        self.endpoints = EndpointLearner()
+        self.gaps = GapLearner()
+        self.callers = CallerCounts()
+        self.first_ts = float("inf")
+        self.last_ts = float("-inf")
+
+    def update(self, record: CallRecord, call: Call) -> None:
+        """Count one call that may calibrate."""
+        self.first_ts = min(self.first_ts, record.ts)
+        self.last_ts = max(self.last_ts, record.ts)
+        if record.session:
+            self.gaps.update(record.session, record.ts)
+        if teaches(record):
+            caller = caller_of(record)
+            self.teaching += 1
+            self.endpoints.update(call, caller)
+            self.callers.add(caller)
+
+    def merge(self, other: "Survey") -> None:
+        """Take over another's calls."""
+        self.teaching += other.teaching
+        self.endpoints.merge(other.endpoints)
+        self.gaps.merge(other.gaps)
+        self.callers.merge(other.callers)
+        self.first_ts = min(self.first_ts, other.first_ts)
+        self.last_ts = max(self.last_ts, other.last_ts)

@@ -1,0 +1,180 @@
+"""From a store of calls to a bundle: the trainer's main line.
+
+Four passes over the store, in time order: count; survey (`survey.py`: which endpoints there are, how callers behave); learn
+(`fit_model.py`), in `BLOCKS` blocks of time; and score the calls of each block with what all the other blocks taught, which
+calibrates. So what is published knows all calls, and its p-values come from calls that the scoring model had not seen
+(cross-conformal prediction, Vovk 2015). The blocks are contiguous, so that what is new comes to each scoring model as it comes
+in life.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final
+
+import msgspec
+from joblib import Parallel, delayed, effective_n_jobs
+
+from authz_server.bundle import write_bundle
+from authz_server.engine.decide import score, to_score
+from authz_server.engine.errors import TrainingError
+from authz_server.engine.history import CallerHistory, History, add_step
+from authz_server.engine.model import Manifest, ReadyModel, WorkloadModel
+from authz_server.engine.record import CallRecord, to_parsed_call
+from trainer.calibrate import CalibrationLearner
+from trainer.eligible import calibrates, teaches
+from trainer.fit_model import ModelLearner, Plan, merged
+from trainer.store import read_calls
+from trainer.survey import Survey
+
+__all__ = ["BLOCKS", "MAX_SCORED", "train", "train_calls"]
+
+BLOCKS: Final = 5
+"""Blocks of time; each is scored by a model of the four fifths that are the others."""
+MAX_SCORED: Final = 100_000
+"""Calls of a workload that are scored, evenly spread where there are more: enough for p-values down to 1e-5."""
+_MIN_CALLS: Final = 50
+"""Below this many teaching calls a workload gets no model: it is watched on."""
+
+Progress = Callable[[str, int, int], None]
+"""Is told a phase, calls done and calls in all."""
+
+
+class _Workload:
+    """One workload on its way through the passes."""
+
+    def __init__(self, name: str, calls: int) -> None:
+        self._name = name
+        self._calls = calls
+        self._every = -(-calls // MAX_SCORED)
+        self._survey = Survey()
+        self._seen = 0
+
+    def survey(self, record: CallRecord) -> None:
+        """Take one call in the second pass."""
+        self._survey.update(record, to_parsed_call(record))
+
+    def surveyed(self) -> int:
+        """End the second pass; return how many calls teach."""
+        self._plan = Plan(self._survey)
+        self._blocks = [ModelLearner(self._plan) for _ in range(BLOCKS)]
+        self._begin()
+        return self._survey.teaching
+
+    def learn(self, record: CallRecord) -> None:
+        """Take one call in the third pass."""
+        block = self._next_block()
+        if not teaches(record):
+            return
+        call = to_parsed_call(record)
+        endpoint, _ = self._plan.table.match(call.method, call.segments)
+        if endpoint:
+            history = self._caller(record)
+            self._blocks[block].update(record, call, endpoint, history)
+            if history is not None:
+                add_step(history, endpoint)
+
+    def learned(self) -> None:
+        """End the third pass."""
+        others = [[one for j, one in enumerate(self._blocks) if j != block] for block in range(BLOCKS)]
+        share = 1 - 1 / BLOCKS
+        self._models = [ReadyModel(merged(self._plan, rest).finish(self._name, share), "") for rest in others]
+        self._calibration = CalibrationLearner()
+        self._begin()
+
+    def score(self, record: CallRecord) -> None:
+        """Take one call in the fourth pass."""
+        ready = self._models[self._next_block()]
+        history = self._caller(record)
+        chosen = self._seen % self._every == 0
+        if not chosen and history is None:
+            return
+        call = to_parsed_call(record)
+        if chosen:
+            endpoint, found = score(call, ready, history)
+            self._calibration.update(endpoint, to_score(found))
+        if history is not None and teaches(record):
+            endpoint, _ = self._plan.table.match(call.method, call.segments)
+            if endpoint:
+                add_step(history, endpoint)
+
+    def finish(self) -> WorkloadModel:
+        """Make the model of all calls, with the calibration."""
+        model = merged(self._plan, self._blocks).finish(self._name)
+        return msgspec.structs.replace(model, calibration=self._calibration.finish())
+
+    def _begin(self) -> None:
+        self._seen = 0
+        self._history = History(self._survey.first_ts)
+
+    def _next_block(self) -> int:
+        block = self._seen * BLOCKS // self._calls
+        self._seen += 1
+        return block
+
+    def _caller(self, record: CallRecord) -> CallerHistory | None:
+        return self._history.caller(self._name, record.session, record.ts) if record.session else None
+
+
+def train_calls(records: Callable[[], Iterable[CallRecord]], progress: Progress = lambda *_: None) -> list[WorkloadModel]:
+    """Learn every workload of `records`, which must give the same calls in time order each time it is called (four times).
+
+    Raises TrainingError when no workload has enough calls.
+    """
+    counts: dict[str, int] = {}
+    total = 0
+    for record in records():
+        total += 1
+        if calibrates(record):
+            counts[record.workload] = counts.get(record.workload, 0) + 1
+    workloads = {name: _Workload(name, calls) for name, calls in sorted(counts.items())}
+    for workload, record in _each(records, workloads, "survey", total, progress):
+        workload.survey(record)
+    teaching = {name: workload.surveyed() for name, workload in workloads.items()}
+    workloads = {name: workload for name, workload in workloads.items() if teaching[name] >= _MIN_CALLS}
+    if not workloads:
+        found = ", ".join(f"{name or 'unnamed'}: {calls}" for name, calls in teaching.items()) or "none at all"
+        raise TrainingError(f"expected at least {_MIN_CALLS} successful calls of one workload, got {found}")
+    for workload, record in _each(records, workloads, "learn", total, progress):
+        workload.learn(record)
+    for workload in workloads.values():
+        workload.learned()
+    for workload, record in _each(records, workloads, "calibrate", total, progress):
+        workload.score(record)
+    return [workload.finish() for workload in workloads.values()]
+
+
+def _each(
+    records: Callable[[], Iterable[CallRecord]], workloads: dict[str, _Workload], phase: str, total: int, progress: Progress
+) -> Iterator[tuple[_Workload, CallRecord]]:
+    """Go through the calls that may calibrate, each with its workload."""
+    for done, record in enumerate(records(), 1):
+        workload = workloads.get(record.workload)
+        if workload is not None and calibrates(record):
+            yield workload, record
+        if done % 1000 == 0 or done == total:
+            progress(phase, done, total)
+
+
+def train(store: str, out: str, key_id: str, jobs: int = 1, progress: Progress = lambda *_: None) -> Manifest:
+    """Learn a store and publish the bundle; with `jobs` other than 1 the workloads are shared out among processes."""
+    if jobs == 1:
+        models = train_calls(lambda: read_calls(store), progress)
+    else:
+        parts = effective_n_jobs(jobs)
+        found = Parallel(n_jobs=parts)(delayed(_train_part)(store, part, parts) for part in range(parts))
+        models = sorted((model for part in found for model in part), key=lambda model: model.workload)
+        if not models:
+            raise TrainingError(
+                f"expected at least {_MIN_CALLS} successful calls of one workload, found no workload with as many"
+            )
+    return write_bundle(out, models, time.time(), key_id)
+
+
+def _train_part(store: str, part: int, parts: int) -> list[WorkloadModel]:
+    def mine() -> Iterator[CallRecord]:
+        return (record for record in read_calls(store) if sum(record.workload.encode()) % parts == part)
+
+    try:
+        return train_calls(mine)
+    except TrainingError:
+        return []
