@@ -1,0 +1,110 @@
+"""From a Call to a Judgement."""
+
+import pytest
+
+from authz_server.engine.calibration import Calibration
+from authz_server.engine.call import Call
+from authz_server.engine.decide import decide, score, to_score
+from authz_server.engine.finding import FindingCode
+from authz_server.engine.history import IDLE_SECONDS, CallerHistory, add_step
+from authz_server.engine.sequence import PrecedenceRule, SequenceModel
+from authz_server.engine.verdict import to_finding
+from tests.factories_engine import call, codes, endpoint_profile, parameter_profile, ready, surprise
+
+ENDPOINTS = {
+    "GET /cart/items": endpoint_profile(
+        parameters={"query:count": parameter_profile()}, combinations=frozenset({"", "query:count"})
+    ),
+    "POST /pay": endpoint_profile(),
+    "POST /ship": endpoint_profile(),
+}
+SEQUENCE = SequenceModel(300.0, {"POST /ship": (PrecedenceRule("POST /pay", 3.0, 412),)})
+READY = ready(ENDPOINTS, sequence=SEQUENCE)
+
+CASES: list[tuple[str, Call, str, list[FindingCode]]] = [
+    ("normal", call("GET", "/cart/items?count=3"), "GET /cart/items", []),
+    ("range", call("GET", "/cart/items?count=-1"), "GET /cart/items", [FindingCode.RANGE]),
+    ("unknown endpoint", call("GET", "/admin"), "", [FindingCode.UNKNOWN_ENDPOINT]),
+    ("double slash", call("GET", "//cart/items"), "", [FindingCode.UNKNOWN_ENDPOINT]),
+    ("unknown method", call("PROPFIND", "/cart/items"), "", [FindingCode.UNKNOWN_METHOD]),
+    ("unknown principal", call(source="spiffe://td/ns/x/sa/y"), "GET /cart/items", [FindingCode.UNKNOWN_PRINCIPAL]),
+    ("no principal", call(source=""), "GET /cart/items", [FindingCode.UNKNOWN_PRINCIPAL]),
+    (
+        "unknown everything",
+        call("GET", "/admin", source=""),
+        "",
+        [FindingCode.UNKNOWN_ENDPOINT, FindingCode.UNKNOWN_PRINCIPAL],
+    ),
+]
+
+
+@pytest.mark.parametrize(("made", "endpoint", "found"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
+def test_decide(made: Call, endpoint: str, found: list[FindingCode]) -> None:
+    judgement = decide(made, READY, None)
+    assert (endpoint, found) == (judgement.endpoint, codes(judgement.surprises))
+
+
+WORDS = [
+    (call("GET", "/admin/7"), "GET /admin/0; in 5,000 calls: one of 3 known endpoints"),
+    (call("PROPFIND", "/cart/items"), "PROPFIND /cart/items; in 5,000 calls: GET on this path"),
+    (call(source=""), "a caller without identity; in 5,000 calls: one of 1 known callers"),
+    (call(source="spiffe://td/ns/x/sa/y"), "td/ns/x/sa/y; in 5,000 calls: one of 1 known callers"),
+]
+
+
+@pytest.mark.parametrize(("made", "text"), WORDS)
+def test_unknown_things_in_words(made: Call, text: str) -> None:
+    judgement = decide(made, READY, None)
+    assert text == to_finding(judgement.surprises[0], judgement.endpoint).text
+
+
+def test_a_normal_call_has_p_1_and_score_0() -> None:
+    judgement = decide(call(), READY, None)
+    assert (judgement.score, judgement.p_value) == (0.0, 1.0)
+
+
+def test_the_strongest_surprise_comes_first_and_the_score_is_their_sum() -> None:
+    judgement = decide(call("GET", "/admin", source=""), READY, None)
+    assert [found.amount for found in judgement.surprises] == [4.0, 3.0]
+    assert (judgement.score, judgement.p_value) == (7.0, 1e-4)
+
+
+def test_the_sequence_is_judged_only_for_known_callers() -> None:
+    ship = call("POST", "/ship")
+    shopper = CallerHistory(0.0, IDLE_SECONDS)
+    assert codes(decide(ship, READY, shopper).surprises) == [FindingCode.PRECEDENCE]
+    assert decide(ship, READY, None).surprises == ()
+    add_step(shopper, "POST /pay")
+    assert decide(ship, READY, shopper).surprises == ()
+
+
+def test_decide_leaves_the_history_alone() -> None:
+    shopper = CallerHistory(0.0, IDLE_SECONDS)
+    decide(call(), READY, shopper)
+    assert (shopper.steps, shopper.ever) == ([], {})
+
+
+def test_an_endpoints_own_calibration_goes_before_the_pooled_one() -> None:
+    calibration = {"": Calibration(n=99), "GET /cart/items": Calibration(n=9_999)}
+    own = ready(ENDPOINTS, calibration=calibration)
+    assert decide(call("GET", "/cart/items?count=-1"), own, None).p_value == 1e-4
+    assert decide(call("GET", "/admin"), own, None).p_value == 1e-2
+
+
+def test_a_model_without_calibration_condemns_nobody() -> None:
+    assert decide(call("GET", "/admin"), ready(ENDPOINTS, calibration={}), None).p_value == 1.0
+
+
+def test_a_model_that_is_not_surprised_by_new_endpoints_yet_allows_them() -> None:
+    assert decide(call("GET", "/admin"), ready(ENDPOINTS, surprises={}), None).p_value == 1.0
+
+
+def test_to_score_does_not_depend_on_order() -> None:
+    amounts = [0.1, 0.2, 0.3, 7.7, 1e-3]
+    found = [surprise(amount=amount) for amount in amounts]
+    assert to_score(found) == to_score(found[::-1]) == 8.301
+
+
+def test_score_alone_needs_no_calibration() -> None:
+    endpoint, found = score(call("GET", "/cart/items?count=-1"), READY, None)
+    assert (endpoint, codes(found)) == ("GET /cart/items", [FindingCode.RANGE])

@@ -1,0 +1,80 @@
+"""What is stored of a call."""
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from authz_server.engine.call import Call, Outcome
+from authz_server.engine.decide import decide
+from authz_server.engine.errors import FormatError
+from authz_server.engine.policy import Mode, Rule, SessionSource
+from authz_server.engine.record import (
+    CallRecord,
+    OutcomeRecord,
+    decode_call,
+    decode_outcome,
+    encode_record,
+    to_call_record,
+    to_parsed_call,
+)
+from authz_server.engine.verdict import to_verdict
+from tests.factories_engine import FORM, JSON, call, ready
+
+ID = "0123456789abcdef0123456789abcdef"
+
+
+def stored(made: Call, mode: Mode = Mode.ENFORCE) -> CallRecord:
+    return to_call_record(made, to_verdict(decide(made, ready(), None), made, Rule(mode), ID, "r-1"))
+
+
+def test_a_record_is_flat_and_says_what_was_decided() -> None:
+    row = msgspec.json.decode(encode_record(stored(call("GET", "/admin/7"))))
+    assert tuple(row[k] for k in ("id", "verdict", "mode", "path", "p_value")) == (ID, "deny", "enforce", "/admin/0", 1e-4)
+    assert not [name for name, value in row.items() if isinstance(value, dict)]
+
+
+def test_status_is_unknown_until_it_is_known() -> None:
+    assert decode_call(encode_record(stored(call()))).status is None
+
+
+@given(
+    target=st.text(max_size=40),
+    headers=st.dictionaries(st.sampled_from(["cookie", "x-a"]), st.text(max_size=20)),
+    kind=st.sampled_from([{}, JSON, FORM]),
+    body=st.none() | st.binary(max_size=40) | st.floats(allow_nan=False, allow_infinity=False).map(lambda n: f"[{n!r}]".encode()),
+)
+@settings(max_examples=150, deadline=None)
+def test_write_then_read_gives_the_very_call_back(
+    target: str, headers: dict[str, str], kind: dict[str, str], body: bytes | None
+) -> None:
+    made = call("POST", target, headers={**headers, **kind}, body=body, sources=(SessionSource(cookie="sid"),))
+    line = encode_record(stored(made))
+    assert b"\n" not in line
+    assert made == to_parsed_call(decode_call(line))
+
+
+@pytest.mark.parametrize("target", ["/?n=9.9e999", "/?n=-9.9e999", "/?n=5.0e-324", "/?n=1.0e300"])
+def test_extreme_numbers_survive(target: str) -> None:
+    made = call("GET", target)
+    assert made == to_parsed_call(decode_call(encode_record(stored(made))))
+
+
+def test_outcome_is_stored_and_read() -> None:
+    record = OutcomeRecord("d-1", 1.5, "r-1", "shop/cart", "GET", 503, 12, 3.25, ("UF", "URX"))
+    assert record == decode_outcome(encode_record(record))
+    assert record.outcome == Outcome(503, 12, 3.25, ("UF", "URX"))
+
+
+@pytest.mark.parametrize("line", [b"", b"{", b"[]", b'{"id": 7}', b'{"id":"x"}', b"\xff"])
+def test_what_is_no_record_is_a_format_error(line: bytes) -> None:
+    with pytest.raises(FormatError, match="expected a recorded call"):
+        decode_call(line)
+    with pytest.raises(FormatError, match="expected a recorded outcome"):
+        decode_outcome(line)
+
+
+def test_a_bad_line_is_cut_in_its_error() -> None:
+    with pytest.raises(FormatError) as caught:
+        decode_call(b'{"id":' + b"9" * 100_000)
+    assert len(str(caught.value)) < 400

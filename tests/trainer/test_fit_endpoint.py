@@ -1,0 +1,143 @@
+"""Endpoints from raw paths."""
+
+import random
+from collections.abc import Iterable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from authz_server.engine.call import Call
+from authz_server.engine.endpoint import EndpointTable
+from tests.factories_engine import call, segments
+from tests.partition import merged, parts_of
+from trainer import fit_endpoint
+from trainer.fit_endpoint import EndpointLearner
+from trainer.support import Quorum
+
+NOBODY = Quorum()
+UUIDS = ["0b0e3a51-93a5-4bd5-a4f9-52e9e7f6b7a2", "7c9e6679-7425-40de-944b-e07fc1f90ae7"]
+SLUGS = [f"{first}-{second}" for first in ("red", "blue", "green", "old", "new") for second in ("hat", "shoe", "coat", "sock")]
+MANY = [f"{chr(97 + n % 26)}{chr(97 + n // 26 % 26)}x" for n in range(250)]
+
+
+def learner(paths: Iterable[str], callers: int = 3, repeat: int = 1) -> EndpointLearner:
+    """Learn each path from so many callers, so often; a path may begin with a method."""
+    made = EndpointLearner()
+    for path in paths:
+        method, _, target = path.rpartition(" ")
+        for number in range(callers * repeat):
+            made.update(call(method or "GET", target), f"c{number % callers}")
+    return made
+
+
+def learned(paths: Iterable[str], callers: int = 3, repeat: int = 1) -> list[str]:
+    return learner(paths, callers, repeat).finish(NOBODY)[0]
+
+
+CASES: list[tuple[str, list[str], list[str]]] = [
+    ("names stay", ["/", "/cart", "/cart/items"], ["GET /", "GET /cart", "GET /cart/items"]),
+    ("integers", ["/users/1", "/users/22", "/users/333"], ["GET /users/{*}"]),
+    ("UUIDs", [f"/users/{uuid}" for uuid in UUIDS], ["GET /users/{*}"]),
+    ("hashes, dates, addresses", ["/x/deadbeef1234", "/x/2026-11-02", "/x/bob@example.com"], ["GET /x/{*}"]),
+    ("a name beside data", ["/users/me", "/users/7"], ["GET /users/me", "GET /users/{*}"]),
+    ("below data", ["/users/7/orders", "/users/8/orders/9"], ["GET /users/{*}/orders", "GET /users/{*}/orders/{*}"]),
+    ("versions stay apart", ["/v1/a", "/v2/a"], ["GET /v1/a", "GET /v2/a"]),
+    ("methods stay apart", ["GET /a", "POST /a"], ["GET /a", "POST /a"]),
+    ("gRPC", ["POST /shop.Cart/Add", "POST /shop.Cart/List"], ["POST /shop.Cart/Add", "POST /shop.Cart/List"]),
+    ("a slash at the end", ["/a", "/a/"], ["GET /a", "GET /a/"]),
+    ("a double slash", ["/a/b", "//a/b", "/a//b"], ["GET /a/b", "GET /a//b", "GET //a/b"]),
+    ("an encoded slash", ["/a/b", "/a%2Fb"], ["GET /a/b", "GET /{*}"]),
+    ("few names", [f"/shop/{name}" for name in SLUGS[:7]], [f"GET /shop/{name}" for name in SLUGS[:7]]),
+    ("a great many names", [f"/shop/{name}" for name in MANY], ["GET /shop/{*}"]),
+    ("a great many names, the same below", [f"/shop/{name}/price" for name in MANY], ["GET /shop/{*}/price"]),
+]
+
+
+@pytest.mark.parametrize(("paths", "endpoints"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
+def test_endpoints(paths: list[str], endpoints: list[str]) -> None:
+    assert sorted(endpoints) == learned(paths)
+
+
+def test_names_that_come_once_each_are_data() -> None:
+    made = EndpointLearner()
+    for number, slug in enumerate(SLUGS):
+        made.update(call("GET", f"/shop/{slug}"), f"c{number}")
+    assert made.finish(NOBODY) == (["GET /shop/{*}"], 0)
+
+
+def test_names_that_all_repeat_are_names() -> None:
+    assert len(learned([f"/shop/{slug}" for slug in SLUGS], repeat=30)) == len(SLUGS)
+
+
+def test_siblings_with_different_subtrees_do_not_merge() -> None:
+    different = [f"/{name}/{below}" for name, below in zip(SLUGS, ["abc"[n % 3] * (n + 1) for n in range(20)], strict=True)]
+    assert not [endpoint for endpoint in learned(different) if "{*}" in endpoint]
+
+
+def test_one_caller_makes_no_endpoint_however_often_it_calls() -> None:
+    made = learner(["/cart"])
+    for _ in range(1_000):
+        made.update(call("GET", "/hidden"), "attacker")
+    assert made.finish(NOBODY) == (["GET /cart"], 1)
+
+
+def test_one_caller_counts_once_however_many_paths_it_invents() -> None:
+    made = learner(["/cart"])
+    for name in MANY[:100]:
+        made.update(call("GET", f"/scan/{name}/{name}"), "attacker")
+    assert made.finish(NOBODY)[1] == 1
+
+
+def test_a_heavy_caller_makes_an_endpoint_alone() -> None:
+    made = learner(["/cart"], callers=1, repeat=3)
+    assert made.finish(Quorum(["c0"]))[0] == ["GET /cart"]
+
+
+def test_what_is_learned_matches_what_it_was_learned_from() -> None:
+    paths = [f"/shop/{name}/price" for name in MANY] + ["/users/7", "/users/me", "/", "/a/", "//a", "/users/7/orders"]
+    table = EndpointTable(learned(paths))
+    assert not [path for path in paths if not table.match("GET", segments(path))[0]]
+
+
+TRAFFIC = st.lists(
+    st.tuples(
+        st.sampled_from(["GET", "POST"]),
+        st.lists(st.sampled_from(["a", "b", "7", "me", "", *SLUGS[:12]]), min_size=1, max_size=3).map(
+            lambda p: "/" + "/".join(p)
+        ),
+        st.sampled_from(["", "a", "b", "c", "d"]),
+    ),
+    max_size=60,
+)
+
+
+@given(TRAFFIC, st.integers(1, 4), st.sampled_from([4, 50_000]), st.randoms(use_true_random=False))
+@settings(max_examples=120, deadline=None)
+def test_endpoints_do_not_depend_on_order_or_cut_not_even_where_paths_are_sprayed(
+    traffic: list[tuple[str, str, str]], parts: int, max_paths: int, rng: random.Random
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fit_endpoint, "MAX_PATHS", max_paths)
+        observations = [(call(method, path), caller) for method, path, caller in traffic]
+        whole = EndpointLearner()
+        for observation in observations:
+            whole.update(*observation)
+        rng.shuffle(observations)
+
+        def update(made: EndpointLearner, observation: tuple[Call, str]) -> None:
+            made.update(*observation)
+
+        cut = merged(EndpointLearner, update, parts_of(observations, parts, rng), rng)
+        assert whole.finish(NOBODY) == cut.finish(NOBODY)
+
+
+def test_paths_are_bounded_when_somebody_sprays_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fit_endpoint, "MAX_PATHS", 100)
+    made = EndpointLearner()
+    alphabet = "abcdefghij"
+    for number in range(5_000):
+        name = "".join(alphabet[int(digit)] for digit in str(number))
+        made.update(call("GET", f"/{name}/{name}"), "attacker")
+    assert len(made._paths) <= 200
+    assert made.finish(NOBODY) == ([], 1)

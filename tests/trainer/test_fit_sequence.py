@@ -1,0 +1,194 @@
+"""Workflows from sessions."""
+
+import random
+from collections.abc import Iterable, Sequence
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from authz_server.engine.finding import FindingCode
+from authz_server.engine.history import IDLE_SECONDS, CallerHistory, History, add_step
+from authz_server.engine.sequence import START, SequenceModel, score_sequence
+from tests.factories_engine import codes
+from tests.partition import merged, parts_of
+from trainer.fit_sequence import GapLearner, SequenceLearner
+from trainer.support import Quorum
+
+NOBODY = Quorum()
+LOGIN, BROWSE, ADD, PAY, SHIP = "POST /login", "GET /items", "POST /cart", "POST /pay", "POST /ship"
+
+Session = tuple[str, Sequence[str]]
+
+
+def shop(rng: random.Random) -> list[str]:
+    """One visit: browsing, several purchases, abandoned carts."""
+    steps = [LOGIN]
+    for _ in range(rng.randrange(1, 4)):
+        steps += [BROWSE] * rng.randrange(3) + [ADD] * rng.randrange(1, 3)
+        if rng.random() < 0.7:
+            steps += [PAY, SHIP]
+    return steps
+
+
+def visits(seed: int, count: int) -> list[Session]:
+    rng = random.Random(seed)
+    return [(f"c{number}", shop(rng)) for number in range(count)]
+
+
+def update(learner: SequenceLearner, session: Session, watched: float = IDLE_SECONDS) -> None:
+    caller, steps = session
+    history = CallerHistory(0.0, watched)
+    for endpoint in steps:
+        learner.update(endpoint, history, caller)
+        add_step(history, endpoint)
+
+
+def make() -> SequenceLearner:
+    return SequenceLearner(IDLE_SECONDS)
+
+
+def learned(sessions: Iterable[Session], watched: float = IDLE_SECONDS) -> SequenceModel:
+    learner = make()
+    for session in sessions:
+        update(learner, session, watched)
+    return learner.finish(NOBODY)
+
+
+def judged(endpoint: str, before: Sequence[str], model: SequenceModel, watched: float = IDLE_SECONDS) -> list[FindingCode]:
+    history = CallerHistory(0.0, watched)
+    for step in before:
+        add_step(history, step)
+    surprise = score_sequence(endpoint, history, model)
+    return [] if surprise is None else codes([surprise])
+
+
+MODEL = learned(visits(1, 400))
+
+
+def test_the_workflow_is_mined() -> None:
+    rules = {(rule.needs, rule.since) for rule in MODEL.rules[SHIP]}
+    assert {(PAY, ADD), (PAY, START), (LOGIN, START)} <= rules
+    assert (LOGIN, START) in {(rule.needs, rule.since) for rule in MODEL.rules[PAY]}
+
+
+def test_nothing_needs_itself() -> None:
+    assert not [rule for endpoint, rules in MODEL.rules.items() for rule in rules if rule.needs == endpoint]
+
+
+ATTACKS = [
+    ("skip payment", [LOGIN, ADD], SHIP),
+    ("a second, unpaid purchase in a paid session", [LOGIN, ADD, PAY, SHIP, ADD], SHIP),
+    ("no login", [ADD, PAY], SHIP),
+    ("pay with nothing in the cart", [LOGIN], PAY),
+]
+
+
+@pytest.mark.parametrize(("before", "endpoint"), [attack[1:] for attack in ATTACKS], ids=[attack[0] for attack in ATTACKS])
+def test_a_broken_workflow_is_found(before: list[str], endpoint: str) -> None:
+    assert FindingCode.PRECEDENCE in judged(endpoint, before, MODEL)
+
+
+def test_normal_visits_of_others_are_normal() -> None:
+    odd = 0
+    steps = 0
+    for _, visit in visits(2, 200):
+        for position, endpoint in enumerate(visit):
+            odd += bool(judged(endpoint, visit[:position], MODEL))
+            steps += 1
+    assert odd <= steps * 0.005
+
+
+@pytest.mark.parametrize("before", [[], [PAY], [ADD, PAY]])
+def test_a_caller_whose_beginning_we_did_not_see_is_not_condemned(before: list[str]) -> None:
+    assert FindingCode.PRECEDENCE not in judged(SHIP, before, MODEL, watched=0.0)
+
+
+def test_too_few_sessions_make_no_rule() -> None:
+    assert learned(visits(1, 5)).rules == {}
+
+
+def test_histories_that_are_all_incomplete_teach_no_rule_from_the_beginning() -> None:
+    model = learned(visits(1, 400), watched=0.0)
+    assert not [rule for rules in model.rules.values() for rule in rules if not rule.since]
+    assert START not in model.transitions
+
+
+def test_transitions_are_known_by_quorum() -> None:
+    attacker = ("attacker", [SHIP, LOGIN] * 100)
+    model = learned([*visits(1, 400), attacker])
+    assert LOGIN not in model.transitions[SHIP].known
+    assert model.transitions[START].known == frozenset({LOGIN})
+    assert {PAY, ADD, BROWSE} >= model.transitions[ADD].known >= {PAY, ADD}
+
+
+def test_an_attackers_one_long_session_does_not_break_the_rule() -> None:
+    attacker = ("attacker", [LOGIN, *[ADD, SHIP] * 3])
+    assert judged(SHIP, [LOGIN, ADD], learned([*visits(1, 400), attacker])) != []
+
+
+@given(st.integers(0, 2**32), st.integers(1, 4))
+@settings(max_examples=25, deadline=None)
+def test_the_sequence_model_does_not_depend_on_how_callers_were_cut(seed: int, parts: int) -> None:
+    rng = random.Random(seed)
+    sessions = visits(seed, 60)
+    assert learned(sessions) == merged(make, update, parts_of(sessions, parts, rng), rng).finish(NOBODY)
+    assert learned(sessions) == learned(sessions[::-1])
+
+
+def test_rules_are_bounded_for_each_endpoint() -> None:
+    many = [(f"c{number}", [f"GET /{chr(97 + i)}" for i in range(26)]) for number in range(40)]
+    assert max(len(rules) for rules in learned(many).rules.values()) <= 12
+
+
+def test_what_is_mined_under_the_servers_history_is_what_it_checks() -> None:
+    history = History(-IDLE_SECONDS)
+    learner = make()
+    for number in range(100):
+        for step, endpoint in enumerate([LOGIN, ADD, PAY, SHIP]):
+            caller = history.caller("shop/cart", str(number), number * 10.0 + step)
+            learner.update(endpoint, caller, str(number))
+            add_step(caller, endpoint)
+    assert judged(SHIP, [LOGIN, ADD], learner.finish(NOBODY)) == [FindingCode.PRECEDENCE]
+
+
+def gaps(*pairs: tuple[float, int]) -> GapLearner:
+    learner = GapLearner()
+    caller = 0
+    for gap, times in pairs:
+        for _ in range(times):
+            caller += 1
+            learner.update(str(caller), 100.0)
+            learner.update(str(caller), 100.0 + gap)
+    return learner
+
+
+@pytest.mark.parametrize(
+    ("pairs", "low", "high"),
+    [
+        ([], IDLE_SECONDS, IDLE_SECONDS),
+        ([(1.0, 999)], IDLE_SECONDS, IDLE_SECONDS),
+        ([(0.0, 5_000)], 1.0, 1.0),
+        ([(10.0, 5_000)], 10.0, 20.0),
+        ([(10.0, 5_000), (500.0, 4)], 10.0, 20.0),
+        ([(10.0, 5_000), (500.0, 50)], 500.0, 1_000.0),
+        ([(1_799.0, 5_000)], IDLE_SECONDS, IDLE_SECONDS),
+        ([(5_000.0, 5_000)], IDLE_SECONDS, IDLE_SECONDS),
+    ],
+)
+def test_gap_is_what_one_in_a_thousand_silences_exceeds(pairs: list[tuple[float, int]], low: float, high: float) -> None:
+    assert low <= gaps(*pairs).finish() <= high
+
+
+def test_gaps_of_other_callers_merge() -> None:
+    one, other = gaps((10.0, 3_000)), gaps((500.0, 100))
+    one.merge(other)
+    assert one.finish() == gaps((10.0, 3_000), (500.0, 100)).finish()
+
+
+def test_a_clock_that_steps_back_is_no_gap() -> None:
+    learner = GapLearner()
+    for _ in range(2_000):
+        learner.update("a", 100.0)
+        learner.update("a", 50.0)
+    assert learner.finish() >= 1.0

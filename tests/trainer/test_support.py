@@ -1,0 +1,136 @@
+"""Who stands behind a value."""
+
+import random
+from collections.abc import Callable, Iterable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.partition import merged, parts_of
+from trainer.support import QUORUM, CallerCounts, Counter, Quorum, Support, rare_callers
+
+NOBODY = Quorum()
+HEAVY = Quorum(["gateway"])
+
+
+def support(*callers: str) -> Support:
+    made = Support()
+    for caller in callers:
+        made.add(caller)
+    return made
+
+
+CASES = [
+    ((), NOBODY, False),
+    (("a",), NOBODY, False),
+    (("a",) * 1_000, NOBODY, False),
+    (("a", "b") * 1_000, NOBODY, False),
+    (("a", "b", "c"), NOBODY, True),
+    (("a", "b", "c", "d"), NOBODY, True),
+    (("", ""), NOBODY, False),
+    (("", "", ""), NOBODY, True),
+    (("a", "b", ""), NOBODY, True),
+    (("gateway",) * 3, NOBODY, False),
+    (("gateway",) * 2, HEAVY, False),
+    (("gateway",) * 3, HEAVY, True),
+    (("a",) * 3, HEAVY, False),
+    (("gateway", "a", "a"), HEAVY, True),
+]
+
+
+@pytest.mark.parametrize(("callers", "quorum", "normal"), CASES)
+def test_quorum(callers: tuple[str, ...], quorum: Quorum, normal: bool) -> None:
+    assert normal == quorum.has(support(*callers))
+
+
+def test_support_keeps_no_more_callers_than_it_needs() -> None:
+    made = support(*[f"c{number}" for number in range(10_000)])
+    assert (len(made.callers), made.count) == (QUORUM, 10_000)
+
+
+def fingerprint(made: Support) -> tuple[int, int, int, frozenset[str]]:
+    """Everything that a decision may lean on: which callers only where there is no quorum of them."""
+    callers = len(made.callers)
+    return made.count, made.anonymous, callers, frozenset(made.callers) if callers < QUORUM else frozenset()
+
+
+CALLERS = st.lists(st.sampled_from(["", "a", "b", "c", "d"]), max_size=12)
+
+
+@given(CALLERS, st.integers(1, 4), st.randoms(use_true_random=False))
+@settings(max_examples=100, deadline=None)
+def test_support_does_not_depend_on_the_cut(callers: list[str], parts: int, rng: random.Random) -> None:
+    cut = merged(Support, lambda made, caller: made.add(caller), parts_of(callers, parts, rng), rng)
+    assert fingerprint(support(*callers)) == fingerprint(cut)
+
+
+def counter(pairs: Iterable[tuple[int, str]], limit: int = 5) -> Counter[int]:
+    made: Counter[int] = Counter(limit)
+    for value, caller in pairs:
+        made.add(value, caller)
+    return made
+
+
+def counted(made: Counter[int]) -> tuple[bool, dict[int, tuple[int, int, int, frozenset[str]]], list[int], int]:
+    values = {value: fingerprint(found) for value, found in made.values.items()}
+    return made.overflowed, values, sorted(made.normal(HEAVY)), made.rare(HEAVY)
+
+
+PAIRS = st.lists(st.tuples(st.integers(0, 7), st.sampled_from(["", "a", "b", "c", "d", "gateway"])), max_size=20)
+
+
+@given(PAIRS, st.integers(1, 4), st.randoms(use_true_random=False))
+@settings(max_examples=150, deadline=None)
+def test_counter_does_not_depend_on_the_cut_not_even_where_it_overflows(
+    pairs: list[tuple[int, str]], parts: int, rng: random.Random
+) -> None:
+    make: Callable[[], Counter[int]] = lambda: Counter(5)  # noqa: E731
+    cut = merged(make, lambda made, pair: made.add(*pair), parts_of(pairs, parts, rng), rng)
+    assert counted(counter(pairs)) == counted(cut)
+
+
+def test_counter_at_its_limit_is_exact_and_beyond_it_keeps_nothing() -> None:
+    full = counter((value, "a") for value in range(5))
+    assert (full.overflowed, len(full.values)) == (False, 5)
+    over = counter((value, "a") for value in range(1_000))
+    assert (over.overflowed, len(over.values), over.rare(NOBODY), over.normal(NOBODY)) == (True, 0, 0, [])
+
+
+RARE = [
+    ("nothing", [], NOBODY, 0),
+    ("one caller, many novelties: one vote", [("a",)] * 1_000, NOBODY, 1),
+    ("two callers", [("a",), ("b", "a")], NOBODY, 2),
+    ("anonymous calls: a vote each", [("",), ("", "")], NOBODY, 3),
+    ("what is normal isn't new", [("a", "b", "c"), ("d",)], NOBODY, 1),
+    ("a heavy caller: a vote a call", [("gateway",), ("gateway", "gateway")], HEAVY, 3),
+]
+
+
+@pytest.mark.parametrize(("supports", "quorum", "votes"), [case[1:] for case in RARE], ids=[case[0] for case in RARE])
+def test_rare_callers(supports: list[tuple[str, ...]], quorum: Quorum, votes: int) -> None:
+    assert votes == rare_callers([support(*callers) for callers in supports], quorum)
+
+
+def test_a_heavy_caller_is_one_with_a_twentieth_of_the_calls() -> None:
+    counts = CallerCounts()
+    for number in range(1_000):
+        counts.add("gateway" if number < 50 else "almost" if number < 99 else f"c{number}")
+    assert frozenset({"gateway"}) == counts.finish().heavy
+
+
+def test_anonymous_calls_count_in_the_whole_and_are_no_caller() -> None:
+    counts = CallerCounts()
+    for number in range(100):
+        counts.add("a" if number < 4 else "")
+    assert frozenset() == counts.finish().heavy
+
+
+@given(CALLERS, st.integers(1, 4), st.randoms(use_true_random=False))
+@settings(max_examples=60, deadline=None)
+def test_caller_counts_do_not_depend_on_the_cut(callers: list[str], parts: int, rng: random.Random) -> None:
+    whole = CallerCounts()
+    for caller in callers:
+        whole.add(caller)
+    cut = merged(CallerCounts, lambda made, caller: made.add(caller), parts_of(callers, parts, rng), rng)
+    assert whole.finish().heavy == cut.finish().heavy
