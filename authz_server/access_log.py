@@ -67,6 +67,7 @@ class AccessLogService:
 
     def __init__(self, take: Callable[[OutcomeRecord], None]) -> None:
         self._take = take
+        self._streams: set[grpc.ServicerContext] = set()
         self.received = 0
         self.failed = 0
 
@@ -77,8 +78,20 @@ class AccessLogService:
         )
         return grpc.method_handlers_generic_handler(_SERVICE, {"StreamAccessLogs": method})
 
+    def end_streams(self) -> None:
+        """End all streams from our side: an Envoy never ends one, so a server that drains would wait for them in vain."""
+        for context in self._streams.copy():
+            context.cancel()
+
     def _stream(self, messages: Iterator[StreamAccessLogsMessage], context: grpc.ServicerContext) -> StreamAccessLogsResponse:
-        del context
+        self._streams.add(context)
+        try:
+            self._take_all(messages)
+        finally:
+            self._streams.discard(context)
+        return StreamAccessLogsResponse()
+
+    def _take_all(self, messages: Iterator[StreamAccessLogsMessage]) -> None:
         for message in messages:
             now = time.time()
             for entry in message.http_logs.log_entry:
@@ -88,4 +101,3 @@ class AccessLogService:
                 except Exception:
                     self.failed += 1
                     _log.exception("access_log_entry_failed")
-        return StreamAccessLogsResponse()

@@ -10,11 +10,13 @@ directory that holds `manifest.json` itself (one revision, copied or mounted) is
 nothing can execute.
 """
 
+import contextlib
+import gc
 import hashlib
 import logging
 import re
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -285,7 +287,8 @@ class BundleDirectory:
         self._state = StateLog(self._log, "bundle_refused", "bundle_accepted")
         self._polls_since_bad = 0
         self._seen = b"" if self._place is None else _fingerprint(self._place)
-        self.current = Bundle() if self._place is None else _in_force(self._place, key_id, self._workloads, Bundle())
+        with _collector_paused():
+            self.current = Bundle() if self._place is None else _in_force(self._place, key_id, self._workloads, Bundle())
 
     def poll(self) -> bool:
         """Look at the place; return whether the bundle was replaced. Never raises BundleError."""
@@ -296,7 +299,8 @@ class BundleDirectory:
             if seen == self._seen and not self._due():
                 return False
             self._seen = seen
-            bundle = _in_force(self._place, self._key_id, self._workloads, self.current)
+            with _collector_paused():
+                bundle = _in_force(self._place, self._key_id, self._workloads, self.current)
         except BundleError as error:
             self._refuse(error)
             return False
@@ -325,6 +329,23 @@ class BundleDirectory:
             self.failures += 1
             self.problem = problem
         self._state.bad(problem, problems=error.problems[:20], in_force=self.current.revision)
+
+
+@contextlib.contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Keep the garbage collector from walking through the models that are being loaded, and later.
+
+    They have no cycles, so reference counting frees them when they are replaced. Loading 9,600 parameters (7.4 MB, 64 MB decoded)
+    in a second thread made a busy one wait up to 640 ms at a time, without the collector 10 to 40 ms (2026-11).
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if enabled:
+            gc.enable()
 
 
 def _fingerprint(place: Place) -> bytes:

@@ -47,6 +47,8 @@ _STREAM_THREADS: Final = 128
 """Access log streams and health watches at a time; an Envoy holds one stream for each of its workers."""
 _MAX_RPCS: Final = 4096
 """RPCs at a time, streams included; beyond that Envoy gets RESOURCE_EXHAUSTED at once and follows its failure mode."""
+_LAST_OUTCOMES_SECONDS: Final = 1.5
+"""How long a server that drains waits for the outcomes of its last calls: Envoy sends its access log every second by default."""
 _SERVICE: Final = "envoy.service.auth.v3.Authorization"
 
 _log = logging.getLogger(__name__)
@@ -125,10 +127,13 @@ class Server:
         _log.info("serving", extra={"fields": fields})
 
     def stop(self) -> None:
-        """Drain and end: stop being ready, let Checks in flight end, write what was recorded and logged."""
+        """Drain and end: stop being ready, let Checks in flight end, hear how they ended, write what was recorded and logged."""
         self._draining.set()
         self._health.enter_graceful_shutdown()
-        self._grpc.stop(self.settings.grace_seconds).wait()
+        stopped = self._grpc.stop(self.settings.grace_seconds)
+        if not stopped.wait(min(_LAST_OUTCOMES_SECONDS, self.settings.grace_seconds)):
+            self._access_log.end_streams()
+        stopped.wait()
         self._watch.close()
         if self.recorder is not None:
             self.recorder.close(max(5.0, self.settings.grace_seconds))

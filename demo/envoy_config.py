@@ -82,7 +82,7 @@ class Authz:
     `address` is `host:port` or `unix:PATH`. `timeout` is in seconds; None leaves Envoy's 200 ms. `failure_mode_allow`
     is what happens when no answer comes; `status_on_error` the HTTP status then (None is 403). `max_request_bytes` None
     sends no bodies. `tls` and `server` turn on mutual TLS to the server, whose certificate must carry that identity.
-    `access_log_flush` is in seconds; None sends no gRPC access log.
+    `access_log_flush` is in seconds; None sends no gRPC access log. `encode_raw_headers` sends headers as bytes, in order.
     """
 
     address: str
@@ -96,6 +96,7 @@ class Authz:
     tls: TlsFiles | None = None
     server: Identity | None = None
     access_log_flush: float | None = 0.2
+    encode_raw_headers: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,6 +224,7 @@ def ext_authz(authz: Authz) -> ExtAuthz:
         status_on_error=status,
         with_request_body=body,
         include_peer_certificate=True,
+        encode_raw_headers=authz.encode_raw_headers,
     )
 
 

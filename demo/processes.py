@@ -6,7 +6,6 @@ picked free at run time, below the range that outgoing connections take theirs f
 
 from __future__ import annotations
 
-import ctypes
 import os
 import random
 import signal
@@ -25,10 +24,19 @@ if TYPE_CHECKING:
 
 STOP_TIMEOUT = 10.0
 READY_TIMEOUT = 30.0
-PR_SET_PDEATHSIG = 1
+ACCESS_LOG_FLUSH_MS = 200
+"""How long a line may wait for Envoy to write it to its access log file; Envoy's default is 10 s."""
 LOWEST_PORT = 12_000
 ROOT = Path(__file__).resolve().parents[1]
 """Where `demo` is imported from: children must find it too, whatever directory we were started in."""
+
+_DIE_WITH_PARENT = """
+import ctypes, os, sys
+PR_SET_PDEATHSIG, SIGTERM = 1, 15
+ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, SIGTERM)
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+"""Becomes the command (20 ms). Not a `preexec_fn`: that forks Python, which is unsafe where threads run, gRPC's among them."""
 
 
 class DemoError(Exception):
@@ -45,15 +53,15 @@ class Process:
         """
         self.name = name
         self.log = log
+        become = [sys.executable, "-I", "-S", "-c", _DIE_WITH_PARENT] if sys.platform == "linux" else []
         with log.open("ab") as output:
             self._child = subprocess.Popen(  # noqa: S603, the commands are our own
-                command,
+                [*become, *command],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, "PYTHONPATH": _python_path(), **(environment or {})},
                 start_new_session=True,
-                preexec_fn=_die_with_parent if sys.platform == "linux" else None,
             )
 
     @property
@@ -148,7 +156,7 @@ def free_ports(count: int) -> list[int]:
     """
     ports: list[int] = []
     candidates = list(range(LOWEST_PORT, _ephemeral_start()))
-    random.shuffle(candidates)
+    random.SystemRandom().shuffle(candidates)  # two runs with one seed must not pick the same
     while len(ports) < count:
         port = candidates.pop()
         with socket.socket() as probe:
@@ -175,6 +183,7 @@ def envoy_binary() -> Path:
 def start_envoy(name: str, bootstrap: Path, admin_port: int, logs: Path, *, wait: bool = True) -> Process:
     """Start one Envoy on a binary bootstrap; with `wait`, return when its admin address says it is ready."""
     command = [str(envoy_binary()), "-c", str(bootstrap), "--concurrency", "1", "-l", "warning", "--disable-hot-restart"]
+    command += ["--file-flush-interval-msec", str(ACCESS_LOG_FLUSH_MS)]
     process = Process(name, command, logs / f"{name}.log")
     if wait:
         try:
@@ -194,10 +203,3 @@ def _ephemeral_start() -> int:
 
 def _python_path() -> str:
     return os.pathsep.join(part for part in (os.environ.get("PYTHONPATH"), str(ROOT)) if part)
-
-
-_LIBC = ctypes.CDLL(None, use_errno=True)
-
-
-def _die_with_parent() -> None:
-    _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

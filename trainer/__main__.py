@@ -159,6 +159,9 @@ def evaluate(
     typer.echo(to_json(evaluation) if as_json else to_text(evaluation))
 
 
+# Further commands (train, evaluate) go here, each importing the module of its name.
+
+
 def main() -> int:
     """Run the command line; an expected error is one line a problem, and 2."""
     try:

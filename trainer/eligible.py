@@ -6,7 +6,7 @@ when they were made. May calibrate: also those that ended in an error, since the
 
 from authz_server.engine.record import CallRecord
 
-__all__ = ["caller_of", "calibrates", "teaches"]
+__all__ = ["calibrates", "caller_of", "teaches"]
 
 
 def teaches(record: CallRecord) -> bool:

@@ -5,7 +5,8 @@ false-positive rate is also given over distinct calls, since public data repeats
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -24,11 +25,13 @@ from authz_server.engine.record import CallRecord, to_parsed_call
 from trainer.imports import iter_calls_file
 from trainer.store import read_calls
 
-__all__ = ["Evaluation", "Rate", "evaluate", "evaluate_place", "wilson"]
+__all__ = ["Evaluation", "Rate", "evaluate", "evaluate_budgets", "evaluate_place", "wilson"]
 
 _Z: Final = 1.959964
 """Two-sided 95 % of the normal distribution."""
 _UNNAMED: Final = "unnamed"
+_NEVER: Final = 2.0
+"""A p-value that no budget reaches."""
 
 
 class Rate(msgspec.Struct, frozen=True):
@@ -72,34 +75,58 @@ def wilson(hits: int, n: int) -> Rate:
     return Rate(hits, n, p, max(0.0, middle - half), min(1.0, middle + half))
 
 
+class _Judged(msgspec.Struct, frozen=True, gc=False):
+    """What came of one call: the attack's name, empty for a benign one; a p-value above 1 where there is no model."""
+
+    attack: str
+    p_value: float
+    score: float
+    reason: str
+
+
 class _Tally:
-    def __init__(self, budget: float) -> None:
-        self.budget = budget
-        self.counts: dict[tuple[str, bool], int] = {}
-        self.distinct: dict[tuple[object, ...], bool] = {}
-        self.reasons: dict[str, int] = {}
-        self.labels: list[bool] = []
-        self.scores: list[float] = []
+    """All calls judged, whatever the budget."""
+
+    def __init__(self) -> None:
+        self.judged: list[_Judged] = []
+        self.distinct: dict[tuple[object, ...], float] = {}
         self.no_model = 0
 
     def add(self, record: CallRecord, call: Call, judgement: Judgement | None) -> None:
-        attack = record.label == 1
-        denied = judgement is not None and judgement.p_value <= self.budget
-        name = (record.attack or _UNNAMED) if attack else ""
-        self.counts[name, denied] = self.counts.get((name, denied), 0) + 1
-        self.no_model += judgement is None
-        self.labels.append(attack)
-        self.scores.append(judgement.score if judgement is not None else 0.0)
-        if judgement is not None and denied:
-            reason = f"{'attack' if attack else 'benign'}: {judgement.surprises[0].code.value}"
-            self.reasons[reason] = self.reasons.get(reason, 0) + 1
-        if not attack:
-            self.distinct.setdefault(_identity(call), denied)
+        name = (record.attack or _UNNAMED) if record.label == 1 else ""
+        if judgement is None:
+            self.no_model += 1
+            p_value, score, reason = _NEVER, 0.0, ""
+        else:
+            p_value, score = judgement.p_value, judgement.score
+            reason = judgement.surprises[0].code.value if judgement.surprises else ""
+        self.judged.append(_Judged(name, p_value, score, reason))
+        if not name:
+            self.distinct.setdefault(_identity(call), p_value)
 
-    def rate(self, names: Iterable[str]) -> Rate:
-        wanted = set(names)
-        hits = sum(count for (name, denied), count in self.counts.items() if name in wanted and denied)
-        return wilson(hits, sum(count for (name, _), count in self.counts.items() if name in wanted))
+    def auc(self) -> float | None:
+        labels = [bool(one.attack) for one in self.judged]
+        return float(roc_auc_score(labels, [one.score for one in self.judged])) if any(labels) and not all(labels) else None
+
+
+def _at(tally: _Tally, revision: str, budget: float, auc: float | None) -> Evaluation:
+    """Hold what was judged against one budget."""
+    calls = Counter(one.attack for one in tally.judged)
+    denied = [one for one in tally.judged if one.p_value <= budget]
+    denials = Counter(one.attack for one in denied)
+    reasons = Counter(f"{'attack' if one.attack else 'benign'}: {one.reason}" for one in denied)
+    attacks = sorted(name for name in calls if name)
+    return Evaluation(
+        revision,
+        budget,
+        wilson(len(denied) - denials[""], len(tally.judged) - calls[""]),
+        wilson(denials[""], calls[""]),
+        wilson(sum(p_value <= budget for p_value in tally.distinct.values()), len(tally.distinct)),
+        auc,
+        {name: wilson(denials[name], calls[name]) for name in attacks},
+        dict(reasons.most_common()),
+        tally.no_model,
+    )
 
 
 def _identity(call: Call) -> tuple[object, ...]:
@@ -110,7 +137,14 @@ def _identity(call: Call) -> tuple[object, ...]:
 
 def evaluate(records: Iterable[CallRecord], models: Mapping[str, ReadyModel], revision: str, budget: float) -> Evaluation:
     """Judge `records`, in time order, and count. A call of a workload without model is allowed, as the server would."""
-    tally = _Tally(budget)
+    return evaluate_budgets(records, models, revision, [budget])[0]
+
+
+def evaluate_budgets(
+    records: Iterable[CallRecord], models: Mapping[str, ReadyModel], revision: str, budgets: Sequence[float]
+) -> list[Evaluation]:
+    """Judge `records` once, as `evaluate` does, and count for each budget."""
+    tally = _Tally()
     histories: dict[str, History] = {}
     for record in records:
         call = to_parsed_call(record)
@@ -123,20 +157,8 @@ def evaluate(records: Iterable[CallRecord], models: Mapping[str, ReadyModel], re
             add_step(caller, judgement.endpoint)
         if record.split != "train":
             tally.add(record, call, judgement)
-    attacks = sorted({name for name, _ in tally.counts if name})
-    both = any(tally.labels) and not all(tally.labels)
-    distinct = list(tally.distinct.values())
-    return Evaluation(
-        revision,
-        budget,
-        tally.rate(attacks),
-        tally.rate([""]),
-        wilson(sum(distinct), len(distinct)),
-        float(roc_auc_score(tally.labels, tally.scores)) if both else None,
-        {name: tally.rate([name]) for name in attacks},
-        dict(sorted(tally.reasons.items(), key=lambda item: -item[1])),
-        tally.no_model,
-    )
+    auc = tally.auc()
+    return [_at(tally, revision, budget, auc) for budget in budgets]
 
 
 def evaluate_place(

@@ -1,8 +1,13 @@
 import asyncio
+import re
 import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
@@ -22,6 +27,17 @@ MIRRORED = (
     b"POST /cart?n=1 HTTP/1.1\r\nhost: cart.shop-shadow\r\nx-request-id: r-1\r\ncontent-type: application/json\r\n"
     b'content-length: 9\r\n\r\n{"n": 17}'
 )
+
+
+@contextmanager
+def running(command: list[str]) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A process and its first line; it never outlives the test, whatever happens in it."""
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            yield process, process.stderr.readline()
+        finally:
+            process.kill()
 
 
 def send_entries(port: int, *request_ids: str) -> None:
@@ -89,13 +105,35 @@ def test_late_entry_is_stored_as_outcome_of_its_call(tmp_path: Path) -> None:
     assert 201 == call.status
 
 
+def test_stream_that_envoy_keeps_open_does_not_keep_it_alive(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "trainer", "collect", "--store", str(tmp_path), "--listen", "127.0.0.1:0"]
+    over = threading.Event()
+
+    def messages() -> Iterator[StreamAccessLogsMessage]:
+        message = StreamAccessLogsMessage()
+        message.http_logs.log_entry.append(entry())
+        yield message
+        over.wait(30)
+
+    with running(command) as (process, line):
+        (port,) = [int(found) for found in re.findall(r"port (\d+)", line)]
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            answer = AccessLogServiceStub(channel).StreamAccessLogs.future(messages())
+            time.sleep(0.5)
+            process.send_signal(signal.SIGTERM)
+            _, said = process.communicate(timeout=20)
+            over.set()
+            answer.cancel()
+    assert 0 == process.returncode, said
+    assert ["collected 1 calls from 1 access log entries and 0 mirrored requests; 0 had both"] == said.splitlines()
+    assert ["r-1"] == [call.request_id for call in read_calls(str(tmp_path))]
+
+
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
 def test_signal_ends_it_with_everything_stored(tmp_path: Path, stop: signal.Signals) -> None:
     command = [sys.executable, "-m", "trainer", "collect", "--store", str(tmp_path), "--mirror", "127.0.0.1:0"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stderr is not None
-        port = int(process.stderr.readline().split()[-1])
-        send_request(port)
+    with running(command) as (process, line):
+        send_request(int(line.split()[-1]))
         process.send_signal(stop)
         _, said = process.communicate(timeout=20)
     assert 0 == process.returncode, said

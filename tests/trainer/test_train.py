@@ -64,7 +64,7 @@ def visit(rng: random.Random) -> list[dict[str, Any]]:
 def traffic(seed: int, visits: int, start: float = NOON, **changes: Any) -> list[CallRecord]:
     """Visits that overlap, in time order."""
     rng = random.Random(seed)
-    made = []
+    made: list[CallRecord] = []
     for number in range(visits):
         ts = start + number * 20.0
         for step in visit(rng):

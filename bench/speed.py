@@ -1,0 +1,203 @@
+"""Speed: the real server beside an empty handler on the same transport, the stages alone, memory and start-up.
+
+Targets (issue 2): a whole Check at most 1.6 times the empty handler's CPU, `decide()` p50 under 60 microseconds for an 875-byte POST with
+a JSON body (issue 3: under 40), under 100 MB resident, ready in under 1.5 s.
+"""
+
+import contextlib
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from authz_server.bundle import load_bundle, write_bundle
+from authz_server.engine.canonical import to_call
+from authz_server.engine.observe import Observer
+from bench import workload
+from bench.load import Load, Round, play
+from bench.servers import Running, ready_seconds, resident_bytes, start_empty, start_real
+from bench.stages import STAGES, decide_us, measure_stages
+from bench.table import median, spread, table, write_json, yes
+from trainer.train import train_calls
+
+__all__ = ["Options", "run"]
+
+_RATIO: Final = 1.6
+_DECIDE_US: Final = 60.0
+_DECIDE_US_LATER: Final = 40.0
+_RESIDENT_MB: Final = 100.0
+_READY_SECONDS: Final = 1.5
+
+
+class Options(msgspec.Struct, frozen=True):
+    """How much is measured: Checks of a round, rounds, starts, Checks learned from; `seed` decides what they are."""
+
+    seed: int = 1
+    checks: int = 1000
+    rounds: int = 9
+    starts: int = 5
+    learn: int = 24_000
+
+
+def run(options: Options) -> dict[str, Any]:
+    """Measure everything, print it, write bench/out/speed.json."""
+    results: dict[str, Any] = {"options": options}
+    with tempfile.TemporaryDirectory(prefix="meshwarden-bench-") as name:
+        directory = Path(name)
+        bundle = directory / "bundle"
+        results["training"] = _train(options, bundle)
+        results["transport"], targets = _transport(options, directory, bundle)
+        results["stages"], more = _stages(options, directory, bundle)
+        targets += more
+        results["start"], more = _start(options, directory, bundle)
+        targets += more
+    rows = [(what, figure, target, yes(held)) for what, figure, target, held in targets]
+    print(table("\nTargets", ("what", "measured", "target", "reached"), rows))
+    results["targets"] = [{"what": what, "measured": figure, "target": target, "reached": held} for what, figure, target, held in targets]
+    print(f"\nwritten to {write_json('speed', results)}")
+    return results
+
+
+Target = tuple[str, str, str, bool]
+
+
+def _train(options: Options, bundle: Path) -> dict[str, float]:
+    observer = Observer()
+    learned = list(workload.records(options.seed, "learn", options.learn, observer))
+    began = time.process_time()
+    models = train_calls(lambda: learned)
+    seconds = time.process_time() - began
+    write_bundle(bundle, models, time.time(), observer.key_id)
+    size = sum(path.stat().st_size for path in bundle.rglob("*") if path.is_file())
+    endpoints = sum(len(model.endpoints) for model in models)
+    print(
+        f"the bundle: seed {options.seed}, {len(learned):,} Checks of {len(models)} workloads, {endpoints} endpoints, "
+        f"{size:,} bytes; trained at {len(learned) / seconds:,.0f} calls per CPU second"
+    )
+    return {"calls": len(learned), "bundle_bytes": size, "calls_per_cpu_second": len(learned) / seconds}
+
+
+def _transport(options: Options, directory: Path, bundle: Path) -> tuple[list[dict[str, Any]], list[Target]]:
+    """Measure the servers in turns: A B C, A B C, ..., each round with each load."""
+    total = options.checks * options.rounds
+    quick = workload.quick_orders(options.seed, "send", total)
+    mix = [check.data for check in workload.checks(options.seed, "send", total)][:total]
+    loads = [
+        Load(name, [messages[turn :: options.rounds] for turn in range(options.rounds)], n)
+        for name, messages in (("POST 875 B", quick), ("demo mix", mix))
+        for n in (1, 16)
+    ]
+    found: dict[tuple[str, str, int], list[Round]] = {}
+    with contextlib.ExitStack() as stack:
+        servers = [
+            stack.enter_context(start_empty(directory)),
+            stack.enter_context(start_real("serve", directory, bundle)),
+            stack.enter_context(start_real("serve, recording", directory, bundle, ("--record", str(directory / "record")))),
+        ]
+        for turn in range(options.rounds):
+            for load in loads:
+                for server in servers:
+                    found.setdefault((server.name, load.name, load.in_flight), []).append(play(server, load, turn))
+        resident = {server.name: resident_bytes(server.process.pid) / 1e6 for server in servers}
+    return _transport_table(servers, loads, found, resident)
+
+
+def _transport_table(
+    servers: list[Running], loads: list[Load], found: dict[tuple[str, str, int], list[Round]], resident: dict[str, float]
+) -> tuple[list[dict[str, Any]], list[Target]]:
+    rows: list[tuple[object, ...]] = []
+    results = []
+    targets: list[Target] = []
+    for load in loads:
+        base = found["empty", load.name, load.in_flight]
+        for server in servers:
+            rounds = found[server.name, load.name, load.in_flight]
+            ratios = [one.cpu_us / other.cpu_us for one, other in zip(rounds, base, strict=True)]
+            figures = {field: median([getattr(one, field) for one in rounds]) for field in Round.__struct_fields__}
+            cpu, p50, p99 = figures["cpu_us"], figures["p50_us"], figures["p99_us"]
+            rows.append(
+                (f"{load.name}, {load.in_flight} in flight", server.name, f"{cpu:.0f}", spread(ratios), f"{p50:.0f}", f"{p99:.0f}")
+            )
+            results.append(
+                {"load": load.name, "in_flight": load.in_flight, "server": server.name, **figures, "ratios": ratios}
+            )
+            if server.name != "empty":
+                what = f"whole Check, {load.name}, {load.in_flight} in flight, {server.name}"
+                targets.append((what, f"{median(ratios):.2f} x", f"<= {_RATIO} x empty", median(ratios) <= _RATIO))
+    header = ("load", "server", "CPU us", "x empty (min-max)", "p50 us", "p99 us")
+    title = f"\nA Check through gRPC, one check worker: medians of {len(base)} rounds of {len(loads[0].rounds[0]):,} (client on the same machine)"
+    print(table(title, header, rows))
+    for name, megabytes in resident.items():
+        if name != "empty":
+            held = megabytes < _RESIDENT_MB
+            targets.append((f"resident after the rounds, {name}", f"{megabytes:.0f} MB", f"< {_RESIDENT_MB:.0f} MB", held))
+    return results, targets
+
+
+def _stages(options: Options, directory: Path, bundle_place: Path) -> tuple[dict[str, Any], list[Target]]:
+    seed, n = options.seed, 9_000
+    observer = Observer()
+    bundle = load_bundle(bundle_place, observer.key_id)
+    quick = workload.quick_orders(seed, "stages", n)
+    mix = [check.data for check in workload.checks(seed, "stages", n)]
+    searches = [data for data in mix if b"/search?" in data] * 4
+    cases = {
+        "POST 875 B": (quick, ()),
+        "GET with query": (searches, ()),
+        "POST 875 B, session": (quick, workload.SESSION),
+        "abnormal": (workload.abnormal(seed, "stages", n // 3), workload.SESSION),
+        "demo mix": (mix, workload.SESSION),
+    }
+    measured = measure_stages(cases, bundle, directory / "stages")
+    alone = {
+        name: decide_us([to_call(workload.to_raw_call(data), observer, sources) for data in messages], bundle)
+        for name, (messages, sources) in cases.items()
+    }
+    header = ("stage, p50/p99 us", *cases)
+    rows: list[tuple[object, ...]] = [
+        (stage, *(_pair(measured[name][stage]) for name in cases)) for stage in STAGES
+    ]
+    rows.append(("decide() alone", *(_pair(alone[name]) for name in cases)))
+    rows.append(("bytes", *(f"{sum(map(len, messages)) // len(messages):,}" for messages, _ in cases.values())))
+    print(table("\nThe stages of a Check in one process, every call different", header, rows))
+    targets: list[Target] = []
+    for name in cases:
+        p50 = max(alone[name][0], measured[name]["decide"][0])
+        if name == "POST 875 B":
+            targets.append((f"decide() p50, {name}", f"{p50:.1f} us", f"< {_DECIDE_US:.0f} us", p50 < _DECIDE_US))
+        targets.append((f"decide() p50, {name} (issue 3)", f"{p50:.1f} us", f"< {_DECIDE_US_LATER:.0f} us", p50 < _DECIDE_US_LATER))
+    results = {name: {**measured[name], "decide_alone": alone[name]} for name in cases}
+    return results, targets
+
+
+def _pair(times: tuple[float, float]) -> str:
+    return f"{times[0]:.1f}/{times[1]:.0f}"
+
+
+def _start(options: Options, directory: Path, bundle: Path) -> tuple[dict[str, Any], list[Target]]:
+    with start_real("memory", directory, bundle) as running:
+        loaded = resident_bytes(running.process.pid) / 1e6
+    seconds = ready_seconds(directory, bundle, options.starts)
+    imports = [_time([sys.executable, "-c", "import grpc, msgspec, numpy, yaml, prometheus_client"]) for _ in range(options.starts)]
+    bare = [_time([sys.executable, "-c", "pass"]) for _ in range(options.starts)]
+    rows = [
+        ("server, exec to /readyz 200", spread(seconds)),
+        ("python with grpc, msgspec, numpy, yaml, prometheus_client", spread(imports)),
+        ("python alone", spread(bare)),
+    ]
+    print(table(f"\nStart-up in seconds, {options.starts} starts", ("what", "median (min-max)"), rows))
+    targets = [
+        ("resident after load", f"{loaded:.0f} MB", f"< {_RESIDENT_MB:.0f} MB", loaded < _RESIDENT_MB),
+        ("exec to ready", f"{median(seconds):.2f} s", f"< {_READY_SECONDS} s", median(seconds) < _READY_SECONDS),
+    ]
+    return {"ready_seconds": seconds, "imports_seconds": imports, "python_seconds": bare, "resident_mb": loaded}, targets
+
+
+def _time(command: list[str]) -> float:
+    began = time.monotonic()
+    subprocess.run(command, check=True)
+    return time.monotonic() - began

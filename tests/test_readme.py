@@ -1,0 +1,21 @@
+"""The README says what the program says."""
+
+from pathlib import Path
+
+from authz_server.settings_table import to_markdown
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+def test_the_settings_table_is_what_the_settings_command_prints() -> None:
+    shown = README.read_text().partition("<!-- settings: python -m authz_server settings -->\n")[2].partition("<!-- /settings -->")[0]
+
+    assert to_markdown().strip() == shown.strip()
+
+
+def test_the_two_commands_are_named_and_exist() -> None:
+    makefile = (README.parent / "Makefile").read_text()
+
+    for target in ("demo", "test"):
+        assert f"make {target}" in README.read_text()
+        assert f"\n{target}: setup" in makefile
