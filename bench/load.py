@@ -1,8 +1,10 @@
 """The client: sends serialised CheckRequests over one connection with so many in flight, and times each.
 
-It shares the machine with the server, so latency is to be read beside the empty handler's only; the CPU counted is the server's.
+The servers take turns every few hundred Checks, so that whatever else the machine does hits all of them alike. The client shares
+the machine with them, so latency is to be read beside the empty handler's only; the CPU counted is the server's.
 """
 
+import contextlib
 import time
 from collections import deque
 from collections.abc import Sequence
@@ -17,6 +19,9 @@ from bench.table import quantile
 __all__ = ["Load", "Round", "play"]
 
 _CHECK: Final = "/envoy.service.auth.v3.Authorization/Check"
+_TURNS: Final = 5
+"""Times that the servers take turns within a round."""
+_WARM_UP: Final = 50
 _SETTLE_SECONDS: Final = 0.35
 """For what is done behind the answer: the recorder writes every 0.25 s, the decision log every 0.1 s."""
 
@@ -37,19 +42,28 @@ class Round(msgspec.Struct, frozen=True):
     p99_us: float
 
 
-def play(running: Running, load: Load, turn: int) -> Round:
-    """Send one round's messages to a server."""
+def play(servers: Sequence[Running], load: Load, turn: int) -> dict[str, Round]:
+    """Send one round's messages to each server, by turns. What a server does while others have theirs counts too: next to nothing."""
     messages = load.rounds[turn]
-    pid = running.process.pid
-    with grpc.insecure_channel(f"127.0.0.1:{running.port}") as channel:
-        call = channel.unary_unary(_CHECK)
-        for message in messages[:50]:
-            call(message)
-        before = cpu_seconds(pid)
-        times = _one_by_one(call, messages) if load.in_flight == 1 else _window(call, messages, load.in_flight)
+    times: dict[str, list[float]] = {server.name: [] for server in servers}
+    with contextlib.ExitStack() as stack:
+        calls = {}
+        for server in servers:
+            channel = stack.enter_context(grpc.insecure_channel(f"127.0.0.1:{server.port}"))
+            calls[server.name] = channel.unary_unary(_CHECK)
+            _one_by_one(calls[server.name], messages[:_WARM_UP])
         time.sleep(_SETTLE_SECONDS)
-        used = cpu_seconds(pid) - before
-    return Round(used / len(messages) * 1e6, quantile(times, 0.5) * 1e6, quantile(times, 0.99) * 1e6)
+        before = {server.name: cpu_seconds(server.process.pid) for server in servers}
+        for part in range(_TURNS):
+            some = messages[part::_TURNS]
+            for name, call in calls.items():
+                times[name] += _one_by_one(call, some) if load.in_flight == 1 else _window(call, some, load.in_flight)
+        time.sleep(_SETTLE_SECONDS)
+        used = {server.name: cpu_seconds(server.process.pid) - before[server.name] for server in servers}
+    return {
+        name: Round(used[name] / len(messages) * 1e6, quantile(spent, 0.5) * 1e6, quantile(spent, 0.99) * 1e6)
+        for name, spent in times.items()
+    }
 
 
 def _one_by_one(call: Any, messages: Sequence[bytes]) -> list[float]:

@@ -1,7 +1,7 @@
 """Speed: the real server beside an empty handler on the same transport, the stages alone, memory and start-up.
 
-Targets (issue 2): a whole Check at most 1.6 times the empty handler's CPU, `decide()` p50 under 60 microseconds for an 875-byte POST with
-a JSON body (issue 3: under 40), under 100 MB resident, ready in under 1.5 s.
+Targets (issue 2): a whole Check at most 1.6 times the empty handler's CPU, `decide()` p50 under 60 microseconds for an 875-byte
+POST with a JSON body (issue 3: under 40), under 100 MB resident, ready in under 1.5 s.
 """
 
 import contextlib
@@ -57,7 +57,9 @@ def run(options: Options) -> dict[str, Any]:
         targets += more
     rows = [(what, figure, target, yes(held)) for what, figure, target, held in targets]
     print(table("\nTargets", ("what", "measured", "target", "reached"), rows))
-    results["targets"] = [{"what": what, "measured": figure, "target": target, "reached": held} for what, figure, target, held in targets]
+    results["targets"] = [
+        {"what": what, "measured": figure, "target": target, "reached": held} for what, figure, target, held in targets
+    ]
     print(f"\nwritten to {write_json('speed', results)}")
     return results
 
@@ -100,8 +102,8 @@ def _transport(options: Options, directory: Path, bundle: Path) -> tuple[list[di
         ]
         for turn in range(options.rounds):
             for load in loads:
-                for server in servers:
-                    found.setdefault((server.name, load.name, load.in_flight), []).append(play(server, load, turn))
+                for name, measured in play(servers, load, turn).items():
+                    found.setdefault((name, load.name, load.in_flight), []).append(measured)
         resident = {server.name: resident_bytes(server.process.pid) / 1e6 for server in servers}
     return _transport_table(servers, loads, found, resident)
 
@@ -120,16 +122,22 @@ def _transport_table(
             figures = {field: median([getattr(one, field) for one in rounds]) for field in Round.__struct_fields__}
             cpu, p50, p99 = figures["cpu_us"], figures["p50_us"], figures["p99_us"]
             rows.append(
-                (f"{load.name}, {load.in_flight} in flight", server.name, f"{cpu:.0f}", spread(ratios), f"{p50:.0f}", f"{p99:.0f}")
+                (
+                    f"{load.name}, {load.in_flight} in flight",
+                    server.name,
+                    f"{cpu:.0f}",
+                    spread(ratios),
+                    f"{p50:.0f}",
+                    f"{p99:.0f}",
+                )
             )
-            results.append(
-                {"load": load.name, "in_flight": load.in_flight, "server": server.name, **figures, "ratios": ratios}
-            )
+            results.append({"load": load.name, "in_flight": load.in_flight, "server": server.name, **figures, "ratios": ratios})
             if server.name != "empty":
                 what = f"whole Check, {load.name}, {load.in_flight} in flight, {server.name}"
                 targets.append((what, f"{median(ratios):.2f} x", f"<= {_RATIO} x empty", median(ratios) <= _RATIO))
     header = ("load", "server", "CPU us", "x empty (min-max)", "p50 us", "p99 us")
-    title = f"\nA Check through gRPC, one check worker: medians of {len(base)} rounds of {len(loads[0].rounds[0]):,} (client on the same machine)"
+    size = len(loads[0].rounds[0])
+    title = f"\nA Check through gRPC, one check worker, client on this machine: medians of {len(base)} rounds of {size:,}"
     print(table(title, header, rows))
     for name, megabytes in resident.items():
         if name != "empty":
@@ -158,9 +166,7 @@ def _stages(options: Options, directory: Path, bundle_place: Path) -> tuple[dict
         for name, (messages, sources) in cases.items()
     }
     header = ("stage, p50/p99 us", *cases)
-    rows: list[tuple[object, ...]] = [
-        (stage, *(_pair(measured[name][stage]) for name in cases)) for stage in STAGES
-    ]
+    rows: list[tuple[object, ...]] = [(stage, *(_pair(measured[name][stage]) for name in cases)) for stage in STAGES]
     rows.append(("decide() alone", *(_pair(alone[name]) for name in cases)))
     rows.append(("bytes", *(f"{sum(map(len, messages)) // len(messages):,}" for messages, _ in cases.values())))
     print(table("\nThe stages of a Check in one process, every call different", header, rows))
@@ -169,7 +175,9 @@ def _stages(options: Options, directory: Path, bundle_place: Path) -> tuple[dict
         p50 = max(alone[name][0], measured[name]["decide"][0])
         if name == "POST 875 B":
             targets.append((f"decide() p50, {name}", f"{p50:.1f} us", f"< {_DECIDE_US:.0f} us", p50 < _DECIDE_US))
-        targets.append((f"decide() p50, {name} (issue 3)", f"{p50:.1f} us", f"< {_DECIDE_US_LATER:.0f} us", p50 < _DECIDE_US_LATER))
+        targets.append(
+            (f"decide() p50, {name} (issue 3)", f"{p50:.1f} us", f"< {_DECIDE_US_LATER:.0f} us", p50 < _DECIDE_US_LATER)
+        )
     results = {name: {**measured[name], "decide_alone": alone[name]} for name in cases}
     return results, targets
 
@@ -182,7 +190,9 @@ def _start(options: Options, directory: Path, bundle: Path) -> tuple[dict[str, A
     with start_real("memory", directory, bundle) as running:
         loaded = resident_bytes(running.process.pid) / 1e6
     seconds = ready_seconds(directory, bundle, options.starts)
-    imports = [_time([sys.executable, "-c", "import grpc, msgspec, numpy, yaml, prometheus_client"]) for _ in range(options.starts)]
+    imports = [
+        _time([sys.executable, "-c", "import grpc, msgspec, numpy, yaml, prometheus_client"]) for _ in range(options.starts)
+    ]
     bare = [_time([sys.executable, "-c", "pass"]) for _ in range(options.starts)]
     rows = [
         ("server, exec to /readyz 200", spread(seconds)),

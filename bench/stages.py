@@ -1,12 +1,12 @@
 """The stages of one Check in this process: p50 and p99 of each alone, on calls that differ as live ones do.
 
-`STAGES` is the straight line of `authz_server/check.py`, taken apart; `check` is the real one, to see that the parts add up. Every
-message is another one, more of them than the observer's caches hold, so that what is cached here is what is cached live.
+`STAGES` is the straight line of `authz_server/check.py`, taken apart; `check` is the real one, to see that the parts add up.
+Every message is another one, more of them than the observer's caches hold, so that what is cached here is what is cached live.
 """
 
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -33,8 +33,8 @@ from bench.table import quantile
 __all__ = ["STAGES", "decide_us", "measure_stages"]
 
 STAGES: Final = ("parse", "to_raw", "to_call", "decide", "to_verdict", "to_response", "listener", "check", "record")
-"""`decide` with looking up the caller's history; `listener`: metrics, decision log, recorder's queue; `check`: all of these by the real
-Checker; `record`: encoding the stored line, which another thread does behind the answer."""
+"""`decide` with looking up the caller's history; `listener`: metrics, decision log, recorder's queue; `check`: all of these by
+the real Checker; `record`: encoding the stored line, which another thread does behind the answer."""
 _ROUNDS: Final = 3
 _now = time.perf_counter_ns
 
@@ -57,7 +57,7 @@ def decide_us(calls: Sequence[Call], bundle: Bundle, sample: int = 4000) -> tupl
 
 
 def measure_stages(
-    cases: dict[str, tuple[Sequence[bytes], Sequence[SessionSource]]], bundle: Bundle, directory: Path
+    cases: Mapping[str, tuple[Sequence[bytes], Sequence[SessionSource]]], bundle: Bundle, directory: Path
 ) -> dict[str, dict[str, tuple[float, float]]]:
     """Time every stage for every case; p50 and p99 in microseconds. Cases take turns, `_ROUNDS` times each."""
     spent: dict[str, dict[str, list[int]]] = {name: {stage: [] for stage in STAGES} for name in cases}
@@ -137,5 +137,3 @@ class _Line:
 
     def close(self) -> None:
         self._log.close()
-
-

@@ -28,7 +28,9 @@ def table(title: str, header: Sequence[str], rows: Sequence[Row]) -> str:
     cells = [[str(cell) for cell in row] for row in (header, *rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
     lines = [
-        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]).rstrip()
+        "  ".join(
+            [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        ).rstrip()
         for row in cells
     ]
     return "\n".join([title, *lines])
@@ -65,7 +67,12 @@ def write_json(name: str, results: dict[str, Any]) -> Path:
     """Write results to bench/out/NAME.json, with the machine they were measured on."""
     OUT.mkdir(exist_ok=True)
     path = OUT / f"{name}.json"
-    machine = {"cores": os.cpu_count(), "system": platform.platform(), "python": platform.python_version(), "load": os.getloadavg()}
+    machine = {
+        "cores": os.cpu_count(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "load": os.getloadavg(),
+    }
     document = {"measured_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "machine": machine, **results}
     path.write_bytes(msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n")
     return path

@@ -1,11 +1,7 @@
 """A seeded shop, as CheckRequests: what the bench trains on and what it sends. Needs no Envoy, no network and no earlier run.
 
-In: a seed, a phase and a size. Out: Checks in time order. People and their visits are the demo's (`demo/plans.py`); fields, header set and
-sizes are those a real Envoy 1.40 sent in the demo's mesh (captured 2026-11: 1.3 to 1.9 KB, of which the peer's certificate is 0.7).
-Each call inside the mesh that the demo's services make is there too.
-
-`POST /orders/quick` is the bench's own: the order of a phone app in one call, ten JSON values, no peer certificate, and by its
-`note` exactly `QUICK_BYTES` long, the size that DESIGN.md section 5 measures with.
+In: a seed, a phase and a size. Out: Checks in time order. People and their visits are the demo's (`demo/plans.py`), and so are
+the calls that they cause inside the mesh; how each looks is `messages.py`'s.
 """
 
 import heapq
@@ -22,15 +18,16 @@ from authz_server.engine.observe import Observer
 from authz_server.engine.policy import SessionSource
 from authz_server.engine.record import CallRecord
 from authz_server.request import to_raw
+from bench.messages import GATEWAY, message, quick_order, uuid
 from demo.accounts import password_of, token_of
-from demo.catalogue import price
 from demo.people import Person
 from demo.plans import ORDER, SHOP, Request, Visit, plan
 from trainer.importers.imported import ImportedCall, to_record
 
-__all__ = ["QUICK_BYTES", "SESSION", "Check", "abnormal", "checks", "quick_orders", "records", "to_raw_call"]
+__all__ = ["ATTACKS", "SESSION", "Check", "abnormal", "checks", "quick_orders", "records", "to_raw_call"]
 
-QUICK_BYTES: Final = 875
+ATTACKS: Final = ("negative-count", "unknown-field", "sql-injection", "unknown-path", "skip-payment")
+"""What `abnormal` makes, by turns."""
 SESSION: Final = (SessionSource(cookie="session"), SessionSource(header="x-forwarded-for"), SessionSource(principal=True))
 """Where sessions are read from, as in demo/enforcement.yaml."""
 _START: Final = 1_750_000_000.0
@@ -40,9 +37,6 @@ _CHUNK: Final = 5_000
 """Calls planned at a time, so that a million needs no more memory than these."""
 _QUICK_SHARE: Final = 0.6
 """Visits to the shop that end with quick orders, one to three."""
-_GATEWAY: Final = "spiffe://demo.local/ns/istio-system/sa/ingressgateway"
-_CERTIFICATE: Final = "-----BEGIN%20CERTIFICATE-----%0A" + "MIIBvTCCAWKgAwIBAgIUJaxNEiNQ2k5q" * 20 + "%0A-----END%20CERTIFICATE-----%0A"
-_NOTE: Final = "please ring twice and leave it with the neighbour on the second floor or behind the green door by the old pear tree "
 
 
 class Check(msgspec.Struct, frozen=True, gc=False):
@@ -83,8 +77,9 @@ def checks(seed: int, phase: str, calls: int) -> Iterator[Check]:
     made = chunk = 0
     now = _START
     while made < calls:
-        for now, check in _chunk(seed, f"{phase}-{chunk}", min(_CHUNK, calls - made), now):
+        for ts, check in _chunk(seed, f"{phase}-{chunk}", min(_CHUNK, calls - made), now):
             made += 1
+            now = ts
             yield check
         chunk += 1
 
@@ -114,11 +109,11 @@ def _answered(request: Request, visitor: _Visitor, now: float) -> Iterator[Check
     """Make the Check of a request, and those of the calls that the service then makes inside the mesh."""
     rng = visitor.rng
     if request is _QUICK:
-        yield Check(_quick(visitor.who, visitor.session, now, rng), 200)
+        yield Check(quick_order(visitor.who, visitor.session, now, rng), 200)
         return
     session = visitor.session
     status = visitor.status(request)
-    request_id = _uuid(rng)
+    request_id = uuid(rng)
     target = request.target.replace(ORDER, visitor.order)
     service = "shop/shop" if request.host == SHOP else "bookinfo/productpage"
     cookies = "; ".join([part for part in (visitor.who.cookies, f"session={session}" if session else "") if part])
@@ -131,13 +126,15 @@ def _answered(request: Request, visitor: _Visitor, now: float) -> Iterator[Check
         "accept": request.accept,
         "accept-language": visitor.who.language,
     }
-    yield Check(_message(request.method, target, request.host, request.body, headers, _GATEWAY, service, request_id, now, rng), status)
+    yield Check(
+        message(request.method, target, request.host, request.body, headers, GATEWAY, service, request_id, now, rng), status
+    )
     for method, path, to, body in _inner(request, target, visitor.who, status, rng):
         inside = {"user-agent": "Python/3.11 aiohttp/3.14.5", "accept": "*/*"}
         if body is not None:
             inside["content-type"] = "application/json"
         source = f"spiffe://demo.local/ns/{service.replace('/', '/sa/')}"
-        yield Check(_message(method, path, to.replace("/", "."), body, inside, source, to, request_id, now + 0.001, rng), 200)
+        yield Check(message(method, path, to.replace("/", "."), body, inside, source, to, request_id, now + 0.001, rng), 200)
 
 
 def _inner(
@@ -154,90 +151,6 @@ def _inner(
             yield "GET", "/ratings/0", "bookinfo/ratings", None
 
 
-def _message(
-    method: str,
-    target: str,
-    host: str,
-    body: bytes | None,
-    own: dict[str, str],
-    source: str,
-    workload: str,
-    request_id: str,
-    now: float,
-    rng: random.Random,
-    *,
-    certificate: bool = True,
-) -> bytes:
-    """Write a CheckRequest as Envoy does: its own headers and pseudo-headers beside the client's, attributes, times."""
-    principal = f"spiffe://demo.local/ns/{workload.replace('/', '/sa/')}"
-    request = CheckRequest()
-    attributes = request.attributes
-    attributes.source.principal = source
-    if certificate:
-        attributes.source.certificate = _CERTIFICATE
-        own = {"x-forwarded-client-cert": f"By={principal};Hash={'bfb47ee4e9708e5d' * 4};URI={source}", **own}
-    attributes.source.address.socket_address.address = "127.0.0.1"
-    attributes.source.address.socket_address.port_value = rng.randrange(32768, 60999)
-    attributes.destination.principal = principal
-    attributes.destination.address.socket_address.address = "127.0.0.1"
-    attributes.destination.address.socket_address.port_value = 19941
-    attributes.request.time.seconds = int(now)
-    attributes.request.time.nanos = int(now % 1 * 1e9) // 1000 * 1000
-    http = attributes.request.http
-    http.id = str(rng.getrandbits(63))
-    http.method, http.path, http.host, http.scheme, http.protocol = method, target, host, "http", "HTTP/1.1"
-    headers = http.headers
-    headers["x-request-id"] = request_id
-    headers["x-forwarded-proto"] = "http"
-    for name, value in own.items():
-        headers[name] = value
-    headers["accept-encoding"] = "gzip, deflate"
-    headers[":scheme"], headers[":path"], headers[":method"], headers[":authority"] = "http", target, method, host
-    if body is not None:
-        headers["x-envoy-auth-partial-body"] = "false"
-        headers["content-length"] = str(len(body))
-        http.size = len(body)
-        http.raw_body = body
-    return bytes(request.SerializeToString())
-
-
-def _quick(who: Person, session: str, now: float, rng: random.Random, **changes: object) -> bytes:
-    """Write a quick order of exactly `QUICK_BYTES`; `changes` are to its fields."""
-    item, count = rng.randint(1, 120), min(12, 1 + int(rng.expovariate(0.6)))
-    headers = {
-        "x-forwarded-for": who.address,
-        "user-agent": "DemoShop/4.12.0",
-        **({"cookie": f"session={session}"} if session else {}),
-        "content-type": "application/json",
-        "accept": "*/*",
-    }
-    fields: dict[str, object] = {
-        "item": item,
-        "count": count,
-        "amount": round(price(item) * count, 2),
-        "method": rng.choice(("card", "paypal", "invoice")),
-        "express": rng.random() < 0.2,
-        "ship": {"name": who.home["name"], "city": who.home["city"], "zip": who.home["zip"], "country": who.home["country"]},
-    }
-    fields |= changes
-    request_id, state, start, length = _uuid(rng), rng.getstate(), rng.randrange(40), 40
-    data = b""
-    while len(data) != QUICK_BYTES:
-        length += QUICK_BYTES - len(data) if data else 0
-        rng.setstate(state)
-        note = _NOTE[start : start + length]
-        body = json.dumps({**fields, "note": note}, ensure_ascii=False, separators=(",", ":")).encode()
-        data = _message(
-            "POST", "/orders/quick", SHOP, body, headers, _GATEWAY, "shop/shop", request_id, now, rng, certificate=False
-        )
-    return data
-
-
-def _uuid(rng: random.Random) -> str:
-    digits = f"{rng.getrandbits(128):032x}"
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
-
-
 def _people(seed: int, phase: str, calls: int) -> Iterator[tuple[Person, str, random.Random]]:
     rng = random.Random(f"bench:{seed}:{phase}")
     people = [visit.person for visit in plan(seed, phase, 4_000)]
@@ -248,27 +161,28 @@ def _people(seed: int, phase: str, calls: int) -> Iterator[tuple[Person, str, ra
 
 def quick_orders(seed: int, phase: str, calls: int) -> list[bytes]:
     """Make quick orders alone, each of another content, so that no cache has seen it."""
-    return [_quick(who, session, _START + 1e5 + n / 1e3, rng) for n, (who, session, rng) in enumerate(_people(seed, phase, calls))]
+    people = enumerate(_people(seed, phase, calls))
+    return [quick_order(who, session, _START + 1e5 + n / 1e3, rng) for n, (who, session, rng) in people]
 
 
 def abnormal(seed: int, phase: str, calls: int) -> list[bytes]:
-    """Make abnormal calls, by turns: a negative count, an unknown field, SQL in the search, an unknown path, shipping unpaid."""
+    """Make abnormal calls, by turns as `ATTACKS` says."""
     made = []
     for n, (who, session, rng) in enumerate(_people(seed, phase, calls)):
         now = _START + 1e5 + n / 1e3
         headers = {"x-forwarded-for": who.address, "user-agent": who.agent, "cookie": f"session={session}", "accept": "*/*"}
-        attack = n % 5
+        attack = n % len(ATTACKS)
         if attack == 0:
-            made.append(_quick(who, session, now, rng, count=-rng.randint(1, 99)))
+            made.append(quick_order(who, session, now, rng, count=-rng.randint(1, 99)))
         elif attack == 1:
-            made.append(_quick(who, session, now, rng, discount=rng.randint(1, 99)))
+            made.append(quick_order(who, session, now, rng, discount=rng.randint(1, 99)))
         else:
             sql = f"/search?q=shoes%27+OR+{rng.randint(1, 99)}%3D{rng.randint(1, 99)}%3B--+&page=1"
             method, target = (("GET", sql), ("GET", f"/admin/backup{n}.tar.gz"), ("POST", "/ship"))[attack - 2]
             body = json.dumps({"address": who.home, "express": False}).encode() if method == "POST" else None
             if body is not None:
                 headers["content-type"] = "application/json"
-            made.append(_message(method, target, SHOP, body, headers, _GATEWAY, "shop/shop", _uuid(rng), now, rng))
+            made.append(message(method, target, SHOP, body, headers, GATEWAY, "shop/shop", uuid(rng), now, rng))
     return made
 
 
@@ -281,5 +195,3 @@ def records(seed: int, phase: str, calls: int, observer: Observer) -> Iterator[C
     """Make the records that the server would have stored of everyday traffic, through the very code that it runs."""
     for number, check in enumerate(checks(seed, phase, calls)):
         yield to_record(ImportedCall(number, to_raw_call(check.data), check.status), observer, SESSION, f"bench-{number:x}")
-
-

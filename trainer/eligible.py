@@ -6,7 +6,7 @@ when they were made. May calibrate: also those that ended in an error, since the
 
 from authz_server.engine.record import CallRecord
 
-__all__ = ["calibrates", "caller_of", "teaches"]
+__all__ = ["calibrates", "caller_of", "teaches", "was_refused"]
 
 
 def teaches(record: CallRecord) -> bool:
@@ -17,6 +17,11 @@ def teaches(record: CallRecord) -> bool:
 def calibrates(record: CallRecord) -> bool:
     """Tell whether a call counts as normal traffic when scores are calibrated."""
     return record.label != 1 and record.split != "test" and record.verdict != "deny"
+
+
+def was_refused(record: CallRecord) -> bool:
+    """Tell whether the service itself refused a call that may calibrate (4xx): it teaches only at endpoints where that is usual."""
+    return calibrates(record) and record.status is not None and 400 <= record.status < 500
 
 
 def caller_of(record: CallRecord) -> str:

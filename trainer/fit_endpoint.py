@@ -33,10 +33,10 @@ class EndpointLearner:
         self._paths: dict[tuple[str, Tokens], Support] = {}
         self._hash_limit = 1 << 64
 
-    def update(self, call: Call, caller: str) -> None:
+    def update(self, call: Call, caller: str, window: int = 0) -> None:
         """Count one call."""
         tokens = tuple([s.text if names_itself(s) else WILDCARD for s in call.segments])
-        self._support((call.method, tokens)).add(caller)
+        self._support((call.method, tokens)).add(caller, window)
 
     def merge(self, other: "EndpointLearner") -> None:
         """Take over another's counts."""

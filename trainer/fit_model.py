@@ -12,16 +12,19 @@ from authz_server.engine.finding import FindingCode
 from authz_server.engine.history import CallerHistory
 from authz_server.engine.model import WorkloadModel
 from authz_server.engine.record import CallRecord
-from trainer.eligible import caller_of
+from trainer.eligible import caller_of, teaches
 from trainer.fit_parameters import EndpointProfileLearner, SharedLearner
 from trainer.fit_sequence import SequenceLearner
 from trainer.kin import to_kin
 from trainer.prior import Prior
+from trainer.support import WINDOWS, Quorum
 from trainer.survey import Survey
 
 __all__ = ["ModelLearner", "Plan", "merged"]
 
 _MAX_PRINCIPALS: Final = 10_000
+_PERSISTENT: Final = WINDOWS // 2
+"""Windows of the traffic in which an endpoint must have refused calls to be known by that alone: a scan comes and goes."""
 
 
 class Plan:
@@ -30,8 +33,11 @@ class Plan:
     def __init__(self, survey: Survey) -> None:
         self.survey = survey
         self.quorum = survey.callers.finish()
-        self.endpoints, self.rare_endpoints = survey.endpoints.finish(self.quorum)
-        self.table = EndpointTable(self.endpoints)
+        succeeding, self.rare_endpoints = survey.endpoints.finish(self.quorum)
+        persistent, _ = survey.failing.finish(Quorum(self.quorum.heavy, _PERSISTENT))
+        self.failing = frozenset(persistent)
+        """Endpoints that clients call and are refused at all the time: what fails there is normal, and teaches too."""
+        self.table = EndpointTable({*succeeding, *persistent})
         self.gap = survey.gaps.finish()
 
 
@@ -45,19 +51,19 @@ class ModelLearner:
         self._sequence = SequenceLearner(plan.gap)
         self._principals: dict[str, int] = {}
 
-    def update(self, record: CallRecord, call: Call, endpoint: str, history: CallerHistory | None) -> None:
+    def update(self, record: CallRecord, call: Call, endpoint: str, history: CallerHistory | None, window: int = 0) -> None:
         """Learn one teaching call; `history` is its caller's before it, None: the caller has no session."""
         caller = caller_of(record)
         profile = self._profiles.get(endpoint)
         if profile is None:
             profile = self._profiles[endpoint] = EndpointProfileLearner(path_parameters(endpoint))
-        profile.update(call, caller)
-        self._shared.update(call, caller)
+        profile.update(call, caller, window, succeeded=teaches(record))
+        self._shared.update(call, caller, window)
         principal = record.principal
         if principal in self._principals or len(self._principals) < _MAX_PRINCIPALS:
             self._principals[principal] = self._principals.get(principal, 0) + 1
         if history is not None:
-            self._sequence.update(endpoint, history, caller)
+            self._sequence.update(endpoint, history, caller, window)
 
     def merge(self, other: "ModelLearner") -> None:
         """Take over another's calls; the other stays as it is."""

@@ -56,14 +56,14 @@ class ParameterLearner:
         self._lengths: Counter[Bucket] = Counter(4096)
         self._numbers: Counter[Bucket] = Counter(4096)
 
-    def update(self, parameter: Parameter, caller: str) -> None:
+    def update(self, parameter: Parameter, caller: str, window: int = 0) -> None:
         """Count one observation."""
         support = self._batch.get(parameter)
         if support is None:
             if len(self._batch) >= _BATCH:
                 self._fold()
             support = self._batch[parameter] = Support()
-        support.add(caller)
+        support.add(caller, window)
 
     def merge(self, other: "ParameterLearner") -> None:
         """Take over another's observations."""
@@ -201,14 +201,14 @@ class _Names:
         self.learners: dict[str, ParameterLearner] = {}
         self.overflow = Support()
 
-    def update(self, parameter: Parameter, caller: str) -> None:
+    def update(self, parameter: Parameter, caller: str, window: int) -> None:
         learner = self.learners.get(parameter.key)
         if learner is None:
             if len(self.learners) >= _MAX_PARAMETERS:
-                self.overflow.add(caller)
+                self.overflow.add(caller, window)
                 return
             learner = self.learners[parameter.key] = ParameterLearner(formless=is_secret(parameter.key))
-        learner.update(parameter, caller)
+        learner.update(parameter, caller, window)
 
     def merge(self, other: "_Names") -> None:
         self.overflow.merge(other.overflow)
@@ -246,24 +246,25 @@ class EndpointProfileLearner:
         self._whole = Support()
         self._names = _Names()
         self._combinations: Counter[str] = Counter(_MAX_COMBINATIONS)
+        self._failed: Counter[str] = Counter(_MAX_COMBINATIONS)
         self._bodies: Counter[BodyKind] = Counter(16)
         self._flags: Counter[Flag] = Counter(32)
 
-    def update(self, call: Call, caller: str) -> None:
-        """Count one call."""
-        self.total.add(caller)
+    def update(self, call: Call, caller: str, window: int = 0, *, succeeded: bool = True) -> None:
+        """Count one call; combinations are those of calls that succeeded, if any did."""
+        self.total.add(caller, window)
         names = self._names
         for position in self._positions:
-            names.update(call.segments[position], caller)
+            names.update(call.segments[position], caller, window)
         for parameter in call.parameters:
             if parameter.key[0] == "q" or parameter.key[0] == "b" or parameter.key == "header:content-type":
-                names.update(parameter, caller)
+                names.update(parameter, caller, window)
         for flag in call.flags:
-            self._flags.add(flag, caller)
+            self._flags.add(flag, caller, window)
         if call.body is not BodyKind.TRUNCATED:
-            self._bodies.add(call.body, caller)
-            self._whole.add(caller)
-            self._combinations.add(combination(call), caller)
+            self._bodies.add(call.body, caller, window)
+            self._whole.add(caller, window)
+            (self._combinations if succeeded else self._failed).add(combination(call), caller, window)
 
     def merge(self, other: "EndpointProfileLearner") -> None:
         """Take over another's calls of the same endpoint."""
@@ -271,6 +272,7 @@ class EndpointProfileLearner:
         self._whole.merge(other._whole)
         self._names.merge(other._names)
         self._combinations.merge(other._combinations)
+        self._failed.merge(other._failed)
         self._bodies.merge(other._bodies)
         self._flags.merge(other._flags)
 
@@ -280,13 +282,18 @@ class EndpointProfileLearner:
         for code, rare in self._rare(quorum).items():
             prior.add(code, self.total.count, rare)
 
+    def _outcome_combinations(self) -> Counter[str]:
+        """The combinations of calls that succeeded or, where none ever did, of those that failed."""
+        return self._combinations if self._combinations.values or self._combinations.overflowed else self._failed
+
     def _rare(self, quorum: Quorum) -> dict[FindingCode, int]:
+        combinations = self._outcome_combinations()
         return {
             FindingCode.UNKNOWN_PARAMETER: self._names.rare(quorum),
             FindingCode.REQUEST_FORM: self._flags.rare(quorum),
             FindingCode.BODY_KIND: self._bodies.rare(quorum),
             FindingCode.MISSING_PARAMETER: 0,
-            **({} if self._combinations.overflowed else {FindingCode.UNKNOWN_COMBINATION: self._combinations.rare(quorum)}),
+            **({} if combinations.overflowed else {FindingCode.UNKNOWN_COMBINATION: combinations.rare(quorum)}),
         }
 
     @property
@@ -300,32 +307,34 @@ class EndpointProfileLearner:
         rare = self._rare(quorum)
         surprises = {code: prior.surprise(code, n, count) for code, count in rare.items()}
         parameters = self._names.finish(prior, quorum, kin or {})
+        combinations = self._outcome_combinations()
         return EndpointProfile(
             n,
             parameters,
             {code: amount for code, amount in surprises.items() if code is not FindingCode.MISSING_PARAMETER},
             self._required(parameters, prior),
-            None if self._combinations.overflowed else frozenset(self._combinations.normal(quorum)),
+            None if combinations.overflowed else frozenset(combinations.normal(quorum)),
             frozenset(self._bodies.normal(quorum)),
             frozenset(self._flags.normal(quorum)),
         )
 
     def _required(self, parameters: dict[str, ParameterProfile], prior: Prior) -> dict[str, float]:
         """Which query and body parameters are (nearly) always there, and how surprising it is that one isn't."""
-        n = self._whole.count
+        combinations = self._outcome_combinations()
+        n = self._whole.count if combinations.overflowed else sum(support.count for support in combinations.values.values())
         required = {}
         for key in parameters:
             if key[0] in "qb":
-                amount = prior.surprise(FindingCode.MISSING_PARAMETER, n, max(0, n - self._present(key)))
+                amount = prior.surprise(FindingCode.MISSING_PARAMETER, n, max(0, n - self._present(key, combinations)))
                 if amount >= _REQUIRED:
                     required[key] = amount
         return required
 
-    def _present(self, key: str) -> int:
+    def _present(self, key: str, combinations: Counter[str]) -> int:
         """In how many whole calls a parameter was present; one may stand several times in one call."""
-        if self._combinations.overflowed:
+        if combinations.overflowed:
             return min(self._names.learners[key].total.count, self._whole.count)
-        return sum(support.count for names, support in self._combinations.values.items() if key in names.split(" "))
+        return sum(support.count for names, support in combinations.values.items() if key in names.split(" "))
 
 
 class SharedLearner:
@@ -335,12 +344,12 @@ class SharedLearner:
         self.total = Support()
         self._names = _Names()
 
-    def update(self, call: Call, caller: str) -> None:
+    def update(self, call: Call, caller: str, window: int = 0) -> None:
         """Count one call."""
-        self.total.add(caller)
+        self.total.add(caller, window)
         for parameter in call.parameters:
             if (parameter.key[0] == "h" and parameter.key != "header:content-type") or parameter.key[0] == "c":
-                self._names.update(parameter, caller)
+                self._names.update(parameter, caller, window)
 
     def merge(self, other: "SharedLearner") -> None:
         """Take over another's calls."""

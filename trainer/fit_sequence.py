@@ -71,7 +71,7 @@ class SequenceLearner:
         self._obeyed: dict[tuple[str, str, str], int] = defaultdict(int)
         """(endpoint, since, needs) -> of these, steps with `needs` after `since`."""
 
-    def update(self, endpoint: str, history: CallerHistory, caller: str) -> None:
+    def update(self, endpoint: str, history: CallerHistory, caller: str, window: int = 0) -> None:
         """Count one step, before it is added to the history."""
         complete = history.watched >= self._gap
         previous = history.previous
@@ -79,7 +79,7 @@ class SequenceLearner:
             following = self._next[previous]
             if endpoint not in following:
                 following[endpoint] = Support()
-            following[endpoint].add(caller)
+            following[endpoint].add(caller, window)
         recent = sorted(history.ever.items(), key=lambda item: -item[1])[:_MAX_ENDPOINTS]
         if complete:
             self._steps[endpoint, START] += 1

@@ -1,17 +1,19 @@
 """Who stands behind a value: how many observations, from how many distinct callers.
 
-One caller can't teach the model: a value is normal only after `QUORUM` distinct callers brought it (open-appsec asks for three
-sources). Calls without any caller identity count as a caller each, since there is nothing to tell them apart by; so do the
+One caller can't teach the model, and neither can one burst: a value is normal only after `QUORUM` distinct callers brought it, in as
+many separate windows of the traffic (open-appsec asks for three sources and five windows). Calls without any caller identity count as a caller each, since there is nothing to tell them apart by; so do the
 calls of a heavy caller, which is not a person but a population (a gateway, a service account) or all the traffic there is.
 """
 
 from collections.abc import Hashable, Iterable
 from typing import Final, Generic, TypeVar
 
-__all__ = ["HEAVY_SHARE", "QUORUM", "CallerCounts", "Counter", "Quorum", "Support", "rare_callers"]
+__all__ = ["HEAVY_SHARE", "QUORUM", "WINDOWS", "CallerCounts", "Counter", "Quorum", "Support", "rare_callers"]
 
 QUORUM: Final = 3
-"""Distinct callers that make a value normal."""
+"""Distinct callers that make a value normal, and windows in which it must have come."""
+WINDOWS: Final = 32
+"""Windows that a workload's traffic is cut into, with as many calls each."""
 HEAVY_SHARE: Final = 0.05
 """Share of a workload's teaching calls from which on a caller is a population."""
 _MAX_COUNTED: Final = 200_000
@@ -20,15 +22,18 @@ Value = TypeVar("Value", bound=Hashable)
 
 
 class Quorum:
-    """Who makes a value normal in one workload: any `QUORUM` callers, or a heavy one as often."""
+    """Who makes a value normal in one workload: any `QUORUM` callers, or a heavy one as often, in `windows` windows or more."""
 
-    __slots__ = ("heavy",)
+    __slots__ = ("heavy", "windows")
 
-    def __init__(self, heavy: Iterable[str] = ()) -> None:
+    def __init__(self, heavy: Iterable[str] = (), windows: int = 1) -> None:
         self.heavy = frozenset(heavy)
+        self.windows = windows
 
     def has(self, support: "Support") -> bool:
         """Tell whether a value with this support is normal."""
+        if support.windows.bit_count() < self.windows:
+            return False
         if len(support.callers) + support.anonymous >= QUORUM:
             return True
         return support.count >= QUORUM and not self.heavy.isdisjoint(support.callers)
@@ -56,25 +61,30 @@ class CallerCounts:
 
     def finish(self) -> Quorum:
         """Name the heavy callers."""
-        return Quorum(caller for caller, count in self._counts.items() if count >= HEAVY_SHARE * self._total)
+        heavy = (caller for caller, count in self._counts.items() if count >= HEAVY_SHARE * self._total)
+        return Quorum(heavy, QUORUM)
 
 
 class Support:
     """`count` observations by `anonymous` callers and the named `callers`, of which at most `QUORUM` are kept.
 
+    `windows` is a bit mask of those in which it was observed.
+
     Merging is associative and commutative, and min(callers, QUORUM) is exact however the traffic was cut.
     """
 
-    __slots__ = ("anonymous", "callers", "count")
+    __slots__ = ("anonymous", "callers", "count", "windows")
 
     def __init__(self) -> None:
         self.count = 0
         self.anonymous = 0
         self.callers: tuple[str, ...] = ()
+        self.windows = 0
 
-    def add(self, caller: str) -> None:
-        """Count one observation; the empty caller is anonymous."""
+    def add(self, caller: str, window: int = 0) -> None:
+        """Count one observation in a window, 0 to `WINDOWS` - 1; the empty caller is anonymous."""
         self.count += 1
+        self.windows |= 1 << window
         if not caller:
             self.anonymous += 1
         elif caller not in self.callers and len(self.callers) < QUORUM:
@@ -84,6 +94,7 @@ class Support:
         """Take over another's observations."""
         self.count += other.count
         self.anonymous += other.anonymous
+        self.windows |= other.windows
         if other.callers and self.callers != other.callers:
             self.callers = tuple(sorted({*self.callers, *other.callers})[:QUORUM])
 
@@ -101,9 +112,9 @@ class Counter(Generic[Value]):
         self.values: dict[Value, Support] = {}
         self.overflowed = False
 
-    def add(self, value: Value, caller: str) -> None:
+    def add(self, value: Value, caller: str, window: int = 0) -> None:
         """Count one observation of a value."""
-        self._support(value).add(caller)
+        self._support(value).add(caller, window)
 
     def add_support(self, value: Value, support: Support) -> None:
         """Count many observations of a value at once."""

@@ -2,7 +2,7 @@
 
 from authz_server.engine.call import Call
 from authz_server.engine.record import CallRecord
-from trainer.eligible import caller_of, teaches
+from trainer.eligible import caller_of, teaches, was_refused
 from trainer.fit_endpoint import EndpointLearner
 from trainer.fit_sequence import GapLearner
 from trainer.support import CallerCounts
@@ -16,27 +16,32 @@ class Survey:
     def __init__(self) -> None:
         self.teaching = 0
         self.endpoints = EndpointLearner()
+        self.failing = EndpointLearner()
+        """Of calls that ended with 4xx."""
         self.gaps = GapLearner()
         self.callers = CallerCounts()
         self.first_ts = float("inf")
         self.last_ts = float("-inf")
 
-    def update(self, record: CallRecord, call: Call) -> None:
+    def update(self, record: CallRecord, call: Call, window: int = 0) -> None:
         """Count one call that may calibrate."""
         self.first_ts = min(self.first_ts, record.ts)
         self.last_ts = max(self.last_ts, record.ts)
         if record.session:
             self.gaps.update(record.session, record.ts)
+        caller = caller_of(record)
+        self.callers.add(caller)
         if teaches(record):
-            caller = caller_of(record)
             self.teaching += 1
-            self.endpoints.update(call, caller)
-            self.callers.add(caller)
+            self.endpoints.update(call, caller, window)
+        elif was_refused(record):
+            self.failing.update(call, caller, window)
 
     def merge(self, other: "Survey") -> None:
         """Take over another's calls."""
         self.teaching += other.teaching
         self.endpoints.merge(other.endpoints)
+        self.failing.merge(other.failing)
         self.gaps.merge(other.gaps)
         self.callers.merge(other.callers)
         self.first_ts = min(self.first_ts, other.first_ts)

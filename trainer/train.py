@@ -21,9 +21,10 @@ from authz_server.engine.history import CallerHistory, History, add_step
 from authz_server.engine.model import Manifest, ReadyModel, WorkloadModel
 from authz_server.engine.record import CallRecord, to_parsed_call
 from trainer.calibrate import CalibrationLearner
-from trainer.eligible import calibrates, teaches
+from trainer.eligible import calibrates, teaches, was_refused
 from trainer.fit_model import ModelLearner, Plan, merged
 from trainer.store import read_calls
+from trainer.support import WINDOWS
 from trainer.survey import Survey
 
 __all__ = ["BLOCKS", "MAX_SCORED", "train", "train_calls"]
@@ -37,13 +38,16 @@ _MIN_CALLS: Final = 50
 
 Progress = Callable[[str, int, int], None]
 """Is told a phase, calls done and calls in all."""
+Change = Callable[[WorkloadModel], WorkloadModel]
+"""Is applied to each model before it is calibrated: how `bench` switches checks off and keeps the calibration honest."""
 
 
 class _Workload:
     """One workload on its way through the passes."""
 
-    def __init__(self, name: str, calls: int) -> None:
+    def __init__(self, name: str, calls: int, change: Change) -> None:
         self._name = name
+        self._change = change
         self._calls = calls
         self._every = -(-calls // MAX_SCORED)
         self._survey = Survey()
@@ -51,7 +55,7 @@ class _Workload:
 
     def survey(self, record: CallRecord) -> None:
         """Take one call in the second pass."""
-        self._survey.update(record, to_parsed_call(record))
+        self._survey.update(record, to_parsed_call(record), self._next(WINDOWS))
 
     def surveyed(self) -> int:
         """End the second pass; return how many calls teach."""
@@ -62,28 +66,30 @@ class _Workload:
 
     def learn(self, record: CallRecord) -> None:
         """Take one call in the third pass."""
-        block = self._next_block()
-        if not teaches(record):
+        window = self._next(WINDOWS)
+        succeeded = teaches(record)
+        if not succeeded and not was_refused(record):
             return
         call = to_parsed_call(record)
         endpoint, _ = self._plan.table.match(call.method, call.segments)
-        if endpoint:
+        if endpoint and (succeeded or endpoint in self._plan.failing):
             history = self._caller(record)
-            self._blocks[block].update(record, call, endpoint, history)
-            if history is not None:
+            self._blocks[window * BLOCKS // WINDOWS].update(record, call, endpoint, history, window)
+            if history is not None and succeeded:
                 add_step(history, endpoint)
 
     def learned(self) -> None:
         """End the third pass."""
         others = [[one for j, one in enumerate(self._blocks) if j != block] for block in range(BLOCKS)]
         share = 1 - 1 / BLOCKS
-        self._models = [ReadyModel(merged(self._plan, rest).finish(self._name, share), "") for rest in others]
+        models = [merged(self._plan, rest).finish(self._name, share) for rest in others]
+        self._models = [ReadyModel(self._change(model), "") for model in models]
         self._calibration = CalibrationLearner()
         self._begin()
 
     def score(self, record: CallRecord) -> None:
         """Take one call in the fourth pass."""
-        ready = self._models[self._next_block()]
+        ready = self._models[self._next(WINDOWS) * BLOCKS // WINDOWS]
         history = self._caller(record)
         chosen = self._seen % self._every == 0
         if not chosen and history is None:
@@ -99,23 +105,26 @@ class _Workload:
 
     def finish(self) -> WorkloadModel:
         """Make the model of all calls, with the calibration."""
-        model = merged(self._plan, self._blocks).finish(self._name)
+        model = self._change(merged(self._plan, self._blocks).finish(self._name))
         return msgspec.structs.replace(model, calibration=self._calibration.finish())
 
     def _begin(self) -> None:
         self._seen = 0
         self._history = History(self._survey.first_ts)
 
-    def _next_block(self) -> int:
-        block = self._seen * BLOCKS // self._calls
+    def _next(self, parts: int) -> int:
+        """Tell in which of so many equal parts of the traffic the next call is."""
+        part = self._seen * parts // self._calls
         self._seen += 1
-        return block
+        return part
 
     def _caller(self, record: CallRecord) -> CallerHistory | None:
         return self._history.caller(self._name, record.session, record.ts) if record.session else None
 
 
-def train_calls(records: Callable[[], Iterable[CallRecord]], progress: Progress = lambda *_: None) -> list[WorkloadModel]:
+def train_calls(
+    records: Callable[[], Iterable[CallRecord]], progress: Progress = lambda *_: None, change: Change = lambda model: model
+) -> list[WorkloadModel]:
     """Learn every workload of `records`, which must give the same calls in time order each time it is called (four times).
 
     Raises TrainingError when no workload has enough calls.
@@ -126,7 +135,7 @@ def train_calls(records: Callable[[], Iterable[CallRecord]], progress: Progress 
         total += 1
         if calibrates(record):
             counts[record.workload] = counts.get(record.workload, 0) + 1
-    workloads = {name: _Workload(name, calls) for name, calls in sorted(counts.items())}
+    workloads = {name: _Workload(name, calls, change) for name, calls in sorted(counts.items())}
     for workload, record in _each(records, workloads, "survey", total, progress):
         workload.survey(record)
     teaching = {name: workload.surveyed() for name, workload in workloads.items()}

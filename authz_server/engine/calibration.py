@@ -19,7 +19,7 @@ _MAX_EXCESS: Final = 600.0
 """Scales beyond the threshold that are told apart: a p-value is small, never 0."""
 
 
-class Calibration(msgspec.Struct, frozen=True):
+class Calibration(msgspec.Struct, frozen=True, gc=False):
     """The held-out scores of one context: `n` calls, `positive` of them with a score above 0.
 
     `scores` are the distinct positive ones, ascending, `above[i]` how many calls scored more than `scores[i]`. Where there were

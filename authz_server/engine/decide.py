@@ -1,8 +1,11 @@
 """From a Call to a Judgement: match, score with every model, calibrate. Pure; the caller's history is an argument.
 
-The score of a call is the sum of its surprises (-log10 chances), as if its odd things were independent; they aren't, and the
-calibration on held-out calls is what turns the sum into an honest p-value.
+The score of a call adds up its surprises (-log10 chances), as if odd things were independent; they aren't, and the calibration on
+held-out calls is what turns the score into an honest p-value.
 """
+
+from math import fsum
+from typing import Final
 
 import msgspec
 
@@ -17,6 +20,8 @@ from authz_server.engine.sequence import score_sequence
 __all__ = ["Judgement", "decide", "score", "to_score"]
 
 _NONE = Calibration()
+_SAME_VALUE: Final = 0.25
+"""What a further view of a value counts for; anything from 0.15 to 0.4 gave the same results on public data (2026-11)."""
 
 
 class Judgement(msgspec.Struct, frozen=True, gc=False):
@@ -63,8 +68,15 @@ def decide(call: Call, ready: ReadyModel, caller: CallerHistory | None) -> Judge
 
 
 def to_score(found: list[Surprise]) -> float:
-    """Add up surprises, to three decimals and in order of size, so that equal calls have equal scores live and in calibration."""
-    return round(sum(sorted([surprise.amount for surprise in found])), 3)
+    """Add up surprises: across parameters in full, within one parameter the strongest and a quarter of the others.
+
+    The checks of one parameter are views of one value (a long text is often also of an unknown structure), so they add little to
+    each other; odd values of several parameters do. Added exactly and to three decimals, so that equal calls have equal scores.
+    """
+    amounts: dict[str, list[float]] = {}
+    for index, surprise in enumerate(found):
+        amounts.setdefault(surprise.key or str(index), []).append(surprise.amount)
+    return round(fsum([max(views) + _SAME_VALUE * (fsum(views) - max(views)) for views in amounts.values()]), 3)
 
 
 def _amount(surprise: Surprise) -> float:

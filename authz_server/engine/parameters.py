@@ -29,7 +29,7 @@ class Interval(msgspec.Struct, frozen=True, gc=False):
     high: float
 
 
-class ParameterProfile(msgspec.Struct, frozen=True):
+class ParameterProfile(msgspec.Struct, frozen=True, gc=False):
     """What is normal for one parameter, learned from `n` observations.
 
     `kinds`, `structures`, `values` (digests): the normal ones; None where too many to be one. `examples`: how to show
@@ -48,7 +48,7 @@ class ParameterProfile(msgspec.Struct, frozen=True):
     values: frozenset[str] | None = None
 
 
-class EndpointProfile(msgspec.Struct, frozen=True):
+class EndpointProfile(msgspec.Struct, frozen=True, gc=False):
     """What is normal for one endpoint (or, for headers and cookies, one workload), learned from `n` calls.
 
     `required`: parameters that are (nearly) always there, with the surprise of their absence. `combinations`: the normal
@@ -114,6 +114,7 @@ def _score(parameter: Parameter, profile: ParameterProfile, found: list[Surprise
         _add(found, FindingCode.TYPE, profile, parameter, _or(sorted(profile.kinds)))
         if parameter.kind is Kind.EMPTY:
             return
+    before = len(found)
     number = parameter.number
     if number is not None and (profile.numbers is not None or parameter.kind in profile.kinds):
         _score_number(parameter, number, profile, found)
@@ -126,6 +127,8 @@ def _score(parameter: Parameter, profile: ParameterProfile, found: list[Surprise
         else:
             _score_composition(parameter, profile, found)
     lengths = profile.lengths
+    if number is not None and len(found) > before:
+        return  # its digits say no more than its size
     if not lengths.low <= parameter.length <= lengths.high:
         words = f"{_between(lengths)} characters long"
         _add(found, FindingCode.LENGTH, profile, parameter, words, _distance(lengths, parameter.length))

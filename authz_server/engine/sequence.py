@@ -16,7 +16,7 @@ START = ""
 """The endpoint before the first one."""
 
 
-class PrecedenceRule(msgspec.Struct, frozen=True, omit_defaults=True):
+class PrecedenceRule(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """`needs` must have come before, since the last `since` (empty: since the session began).
 
     `n` sessions' steps obeyed it; `surprise` is -log10 of the chance that a normal step doesn't.
@@ -28,7 +28,7 @@ class PrecedenceRule(msgspec.Struct, frozen=True, omit_defaults=True):
     since: str = ""
 
 
-class Transition(msgspec.Struct, frozen=True):
+class Transition(msgspec.Struct, frozen=True, gc=False):
     """What comes after one endpoint: the known next ones, and the surprise of any other, from `n` observations."""
 
     n: int
@@ -36,7 +36,7 @@ class Transition(msgspec.Struct, frozen=True):
     surprise: float
 
 
-class SequenceModel(msgspec.Struct, frozen=True):
+class SequenceModel(msgspec.Struct, frozen=True, gc=False):
     """The workflows of one workload: rules by the endpoint they guard, transitions by the endpoint before.
 
     `gap`: seconds that callers are rarely silent for within a session. A history that began when we had watched for less may have

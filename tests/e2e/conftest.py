@@ -1,7 +1,7 @@
 """A bundle learned from real traffic through a real Envoy, and what most tests ask: one server that enforces, its Envoys.
 
-Made once a session: certificates, the echo services, two Envoys (HTTP and gRPC) and the bundle. `make_server` and `make_proxy` start
-further ones for one test.
+Made once a session: certificates, the echo services, two Envoys (HTTP and gRPC) and the bundle. `make_server` and `make_proxy`
+start further ones for one test.
 """
 
 import random
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from demo.identities import Authority
-from demo.processes import Process, accepts, free_ports
+from demo.processes import ROOT, Process, accepts, free_ports
 from tests.e2e.echo import GRPC_METHOD, GRPC_SERVICE
 from tests.e2e.parts import COOKIE, TALK, AuthzServer, Proxy, channel, environment, eventually, policy
 from tests.e2e.traffic import new_session, visit
@@ -85,10 +85,11 @@ def bundle(directory: Path, authz_address: str, proxy: Proxy, grpc_proxy: Proxy)
         with ThreadPoolExecutor(CLIENTS) as clients:
             calls = sum(clients.map(lambda seed: _shop(proxy, seed), range(VISITS)))
             calls += sum(clients.map(lambda _: _talk(grpc_proxy), range(TALKERS)))
-        eventually(lambda: server.metric("authz_outcomes_received_total") >= calls)
+        eventually(lambda: server.metric("authz_outcomes_received_total") >= calls, 20)
     out = directory / "bundle"
     command = [sys.executable, "-m", "trainer", "train", "--store", str(recorder / "store"), "--out", str(out)]
-    subprocess.run(command, check=True, capture_output=True, env=environment(), cwd=Path(__file__).parents[2])
+    trained = subprocess.run(command, check=False, capture_output=True, text=True, env=environment(), cwd=ROOT)
+    assert trained.returncode == 0, trained.stderr
     return out
 
 

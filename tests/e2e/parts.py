@@ -1,13 +1,14 @@
 """What an end-to-end test puts together: our server and a real Envoy as processes, and their clients. Nothing here is a stand-in.
 
-    with AuthzServer(directory, policy=path, bundle=path) as server, Proxy(directory, server.listen, service) as proxy:
-        assert proxy.call("GET", "/items/1007").status == 200
+with AuthzServer(directory, policy=path, bundle=path) as server, Proxy(directory, server.listen, service) as proxy:
+    assert proxy.call("GET", "/items/1007").status == 200
 """
 
 import http.client
 import json
 import os
 import signal
+import ssl
 import sys
 import time
 import urllib.request
@@ -27,6 +28,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from authz_server.engine.record import CallRecord
 from demo.envoy_config import Authz, Inbound, Sidecar, save, sidecar
+from demo.identities import TlsFiles
 from demo.processes import Process, answers, free_ports, start_envoy
 from tests.e2e.traffic import Step, new_session
 from trainer.store import read_calls
@@ -173,9 +175,7 @@ def channel(address: str, credentials: grpc.ChannelCredentials | None = None) ->
     """Open a channel of its own: gRPC would share one connection between all to the same address."""
     options = [("grpc.use_local_subchannel_pool", 1), ("grpc.enable_retries", 0), ("grpc.primary_user_agent", USER_AGENT)]
     opened = (
-        grpc.insecure_channel(address, options)
-        if credentials is None
-        else grpc.secure_channel(address, credentials, options)
+        grpc.insecure_channel(address, options) if credentials is None else grpc.secure_channel(address, credentials, options)
     )
     with opened:
         yield opened
@@ -189,9 +189,13 @@ def environment() -> dict[str, str]:
 class Client:
     """One connection to Envoy that stays open; not for two threads."""
 
-    def __init__(self, port: int, session: str = "") -> None:
-        self.session = session or new_session()
-        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    def __init__(self, port: int, tls: ssl.SSLContext | None = None) -> None:
+        self.session = new_session()
+        self._connection = (
+            http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+            if tls is None
+            else http.client.HTTPSConnection("127.0.0.1", port, timeout=10, context=tls)
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -215,9 +219,21 @@ class Client:
 
 
 class Proxy:
-    """A real Envoy in front of `service` (host:port) that asks the server at `authz`; `changes` are those of `Authz`."""
+    """A real Envoy in front of `service` (host:port) that asks the server at `authz`; `changes` are those of `Authz`.
 
-    def __init__(self, directory: Path, authz: str, service: str, *, workload: str = SHOP, **changes: Any) -> None:
+    `inbound` turns on mutual TLS with clients.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        authz: str,
+        service: str,
+        *,
+        workload: str = SHOP,
+        inbound: TlsFiles | None = None,
+        **changes: Any,
+    ) -> None:
         self.port, self._admin = free_ports(2)
         self._access_log = directory / f"access-{self.port}.jsonl"
         usual: dict[str, Any] = {
@@ -231,7 +247,7 @@ class Proxy:
         options = Sidecar(
             name=f"envoy-{self.port}",
             admin_port=self._admin,
-            inbound=Inbound(self.port, service, http2_service=workload == TALK),
+            inbound=Inbound(self.port, service, inbound, http2_service=workload == TALK),
             authz=Authz(authz, **usual | changes),
             access_log=self._access_log,
         )
@@ -256,8 +272,8 @@ class Proxy:
     def address(self) -> str:
         return f"127.0.0.1:{self.port}"
 
-    def client(self, session: str = "") -> Client:
-        return Client(self.port, session)
+    def client(self, tls: ssl.SSLContext | None = None) -> Client:
+        return Client(self.port, tls)
 
     def call(self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None) -> Reply:
         """Make one request of a new session on a new connection."""

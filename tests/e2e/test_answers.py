@@ -1,6 +1,7 @@
 """What a client behind a real Envoy gets, and what is told about it."""
 
 import json
+import random
 import re
 import uuid
 from collections.abc import Callable
@@ -12,13 +13,11 @@ from google.rpc.code_pb2 import PERMISSION_DENIED
 
 from authz_server.engine.call import BodyKind
 from tests.e2e.echo import DECLINED, GRPC_METHOD, GRPC_SERVICE
-from tests.e2e.parts import COOKIE, MAX_REQUEST_BYTES, SHOP, AuthzServer, Proxy, channel, check_request, policy
-from tests.e2e.traffic import Step, add, browse, new_session, pay, ship
+from tests.e2e.parts import COOKIE, MAX_REQUEST_BYTES, SHOP, AuthzServer, Proxy, channel, check_request
+from tests.e2e.traffic import ODD, Step, add, browse, new_session, pay, ship, visit
 
 DECISION_ID: Final = re.compile(r"[0-9a-f]{32}\Z")
 PADDING: Final = "x" * (MAX_REQUEST_BYTES + 100)
-ODD: Final = Step("GET", "/items/1007?debug=true")
-
 ABNORMAL: Final = {
     "negative-count": (add(-7), "range"),
     "huge-count": (add(1_000_000), "range"),
@@ -113,6 +112,16 @@ def test_off_judges_nothing(make_server: Callable[..., AuthzServer], make_proxy:
     assert server.decision(line["decision_id"])["findings"] == []
 
 
+def test_later_normal_visits_pass(enforcing: AuthzServer, proxy: Proxy) -> None:
+    """The budget is 1 in 100; what was learned from is small."""
+    statuses = []
+    for seed in range(10_000, 10_020):
+        with proxy.client() as client:
+            statuses += [client.take(step).status for step in visit(random.Random(seed))]
+    assert set(statuses) <= {200, 403}
+    assert statuses.count(403) <= 0.03 * len(statuses)
+
+
 def test_an_endpoint_has_a_mode_of_its_own(make_server: Callable[..., AuthzServer]) -> None:
     server = make_server("enforce", workloads={SHOP: {"endpoints": {"POST /cart": {"mode": "dry_run"}}}})
     with server.stub() as stub:
@@ -130,6 +139,13 @@ def test_a_body_that_envoy_cut_off_is_unknown_and_the_rest_is_judged(enforcing: 
     assert json.loads(cut.json["body"])["padding"] == PADDING
     findings = enforcing.decision(odd.decision_id)["findings"]
     assert [finding["code"] for finding in findings] == ["unknown_parameter"]
+
+
+def test_a_body_that_envoy_sends_as_text_is_judged_too(
+    enforcing: AuthzServer, make_proxy: Callable[..., Proxy], authz_address: str
+) -> None:
+    proxy = make_proxy(authz_address, pack_as_bytes=False)
+    assert [proxy.take(add(count)).status for count in (2, -7)] == [200, 403]
 
 
 def test_a_body_that_envoy_cut_off_is_recorded_as_cut_off(enforcing: AuthzServer, proxy: Proxy) -> None:

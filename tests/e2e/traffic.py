@@ -3,12 +3,13 @@
 import itertools
 import random
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from tests.e2e.echo import DECLINED
 
-COLORS = ("red", "blue", "green", "black")
-FIRST_ITEM, LAST_ITEM = 1000, 1999
+COLORS: Final = ("red", "blue", "green", "black")
+FIRST_ITEM: Final = 1000
+LAST_ITEM: Final = 1999
 
 
 class Step(NamedTuple):
@@ -41,6 +42,10 @@ def pay(amount: float = 12.5) -> Step:
 
 def ship() -> Step:
     return Step("POST", "/ship", {"express": True})
+
+
+ODD: Final = Step("GET", "/items/1007?debug=true")
+"""What no client ever does: a parameter nobody knows."""
 
 
 def visit(rng: random.Random) -> Iterator[Step]:

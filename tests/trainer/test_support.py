@@ -49,20 +49,42 @@ def test_support_keeps_no_more_callers_than_it_needs() -> None:
     assert (len(made.callers), made.count) == (QUORUM, 10_000)
 
 
-def fingerprint(made: Support) -> tuple[int, int, int, frozenset[str]]:
+WINDOWS = [
+    ((0, 0, 0), 1, True),
+    ((0, 0, 0), 2, False),
+    ((0, 31, 0), 2, True),
+    ((0, 1, 2), 3, True),
+    ((5, 5, 6), 3, False),
+]
+
+
+@pytest.mark.parametrize(("windows", "wanted", "normal"), WINDOWS)
+def test_quorum_needs_separate_windows_too(windows: tuple[int, ...], wanted: int, normal: bool) -> None:
+    made = Support()
+    for caller, window in zip("abc", windows, strict=True):
+        made.add(caller, window)
+    assert normal == Quorum(windows=wanted).has(made)
+
+
+Fingerprint = tuple[int, int, int, int, frozenset[str]]
+
+
+def fingerprint(made: Support) -> Fingerprint:
     """Everything that a decision may lean on: which callers only where there is no quorum of them."""
     callers = len(made.callers)
-    return made.count, made.anonymous, callers, frozenset(made.callers) if callers < QUORUM else frozenset()
+    return made.count, made.anonymous, made.windows, callers, frozenset(made.callers) if callers < QUORUM else frozenset()
 
 
 CALLERS = st.lists(st.sampled_from(["", "a", "b", "c", "d"]), max_size=12)
+SEEN = st.lists(st.tuples(st.sampled_from(["", "a", "b", "c", "d"]), st.integers(0, 31)), max_size=12)
 
 
-@given(CALLERS, st.integers(1, 4), st.randoms(use_true_random=False))
+@given(SEEN, st.integers(1, 4), st.randoms(use_true_random=False))
 @settings(max_examples=100, deadline=None)
-def test_support_does_not_depend_on_the_cut(callers: list[str], parts: int, rng: random.Random) -> None:
-    cut = merged(Support, lambda made, caller: made.add(caller), parts_of(callers, parts, rng), rng)
-    assert fingerprint(support(*callers)) == fingerprint(cut)
+def test_support_does_not_depend_on_the_cut(seen: list[tuple[str, int]], parts: int, rng: random.Random) -> None:
+    whole = merged(Support, lambda made, one: made.add(*one), [seen], rng)
+    cut = merged(Support, lambda made, one: made.add(*one), parts_of(seen, parts, rng), rng)
+    assert fingerprint(whole) == fingerprint(cut)
 
 
 def counter(pairs: Iterable[tuple[int, str]], limit: int = 5) -> Counter[int]:
@@ -72,7 +94,7 @@ def counter(pairs: Iterable[tuple[int, str]], limit: int = 5) -> Counter[int]:
     return made
 
 
-def counted(made: Counter[int]) -> tuple[bool, dict[int, tuple[int, int, int, frozenset[str]]], list[int], int]:
+def counted(made: Counter[int]) -> tuple[bool, dict[int, Fingerprint], list[int], int]:
     values = {value: fingerprint(found) for value, found in made.values.items()}
     return made.overflowed, values, sorted(made.normal(HEAVY)), made.rare(HEAVY)
 

@@ -207,7 +207,6 @@ TEACHING: list[tuple[str, dict[str, Any], bool]] = [
     ("redirected", {"status": 302}, True),
     ("outcome unknown", {"status": None}, True),
     ("no answer", {"status": 0}, False),
-    ("refused by the service", {"status": 403}, False),
     ("failed", {"status": 500}, False),
     ("known attack", {"label": 1}, False),
     ("known to be none", {"label": 0}, True),
@@ -230,6 +229,23 @@ def test_what_may_teach(changes: dict[str, Any], taught: bool) -> None:
     calls = spread(traffic(5, 40), lambda n: record("GET", "/new", session=f"n{n}", **changes), 20)
     (model,) = models(calls)
     assert taught == ("GET /new" in model.endpoints)
+
+
+def test_calls_that_the_service_refused_teach_only_where_that_is_usual() -> None:
+    """A scan comes and goes; a client that asks again and again for what isn't there is normal traffic."""
+    calls = traffic(5, 40)
+    scan = [record("GET", "/scanned", status=404, session=f"n{n}", ts=calls[200].ts + n * 1e-3) for n in range(20)]
+    usual = spread(calls, lambda n: record("GET", "/refused", status=404, session=f"n{n}"), 64)
+    (model,) = models(sorted([*usual, *scan], key=lambda made: made.ts))
+    assert "GET /scanned" not in model.endpoints
+    assert "GET /refused" in model.endpoints
+
+
+def test_one_burst_teaches_nothing_however_many_callers_it_has() -> None:
+    calls = traffic(5, 60)
+    burst = [record("GET", "/new", session=f"n{n}", ts=calls[200].ts + n * 1e-3) for n in range(8)]
+    (model,) = models(sorted([*calls, *burst], key=lambda made: made.ts))
+    assert "GET /new" not in model.endpoints
 
 
 def test_one_caller_teaches_nothing_however_often_it_calls() -> None:

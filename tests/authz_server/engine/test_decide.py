@@ -1,6 +1,10 @@
 """From a Call to a Judgement."""
 
+import random
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from authz_server.engine.calibration import Calibration
 from authz_server.engine.call import Call
@@ -99,10 +103,26 @@ def test_a_model_that_is_not_surprised_by_new_endpoints_yet_allows_them() -> Non
     assert decide(call("GET", "/admin"), ready(ENDPOINTS, surprises={}), None).p_value == 1.0
 
 
-def test_to_score_does_not_depend_on_order() -> None:
-    amounts = [0.1, 0.2, 0.3, 7.7, 1e-3]
-    found = [surprise(amount=amount) for amount in amounts]
-    assert to_score(found) == to_score(found[::-1]) == 8.301
+@pytest.mark.parametrize(
+    ("amounts", "total"),
+    [
+        ([], 0.0),
+        ([("query:a", 4.0)], 4.0),
+        ([("query:a", 4.0), ("query:b", 3.0)], 7.0),
+        ([("query:a", 4.0), ("query:a", 2.0)], 4.5),
+        ([("query:a", 2.0), ("query:a", 4.0), ("query:b", 1.0)], 5.5),
+        ([("", 4.0), ("", 3.0)], 7.0),
+    ],
+)
+def test_to_score_adds_up_parameters_and_takes_the_strongest_view_of_each(amounts: list[tuple[str, float]], total: float) -> None:
+    assert total == to_score([surprise(key=key, amount=amount) for key, amount in amounts])
+
+
+@given(st.lists(st.tuples(st.sampled_from(["query:a", "query:b", ""]), st.integers(1, 80_000)), max_size=7), st.randoms())
+@settings(max_examples=100, deadline=None)
+def test_to_score_does_not_depend_on_order(amounts: list[tuple[str, int]], rng: random.Random) -> None:
+    found = [surprise(key=key, amount=amount / 10_000) for key, amount in amounts]
+    assert to_score(found) == to_score(rng.sample(found, len(found)))
 
 
 def test_score_alone_needs_no_calibration() -> None:

@@ -28,7 +28,7 @@ CASES: list[tuple[str, ParameterProfile, str, list[FindingCode]]] = [
     ("in range", parameter_profile(), "7", []),
     ("at both ends", parameter_profile(), "12", []),
     ("below range", parameter_profile(), "0", [FindingCode.RANGE]),
-    ("below range and longer", parameter_profile(), "-10", [FindingCode.RANGE, FindingCode.LENGTH]),
+    ("below range, and so longer", parameter_profile(), "-10", [FindingCode.RANGE]),
     ("above range", parameter_profile(), "13", [FindingCode.RANGE]),
     ("padded number", parameter_profile(), "000007", [FindingCode.LENGTH]),
     ("a fraction", parameter_profile(lengths=Interval(1, 3)), "7.5", [FindingCode.TYPE]),

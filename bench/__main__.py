@@ -1,0 +1,82 @@
+"""The command line: `python -m bench` (speed and detection), `python -m bench speed`, `python -m bench detection [FILE...]`."""
+
+import os
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bench import ablation as ablations
+from bench import detection as detections
+from bench import memory as memories
+from bench import speed as speeds
+from bench.datasets import Poison
+
+__all__ = ["app"]
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+
+
+class PoisonAs(StrEnum):
+    """As whom attacks are mixed into training."""
+
+    ONE_CLIENT = "one-client"
+    THIRTY_CLIENTS = "30-clients"
+    BOTH = "both"
+
+
+_CLIENTS = {PoisonAs.ONE_CLIENT: (1,), PoisonAs.THIRTY_CLIENTS: (30,), PoisonAs.BOTH: (1, 30)}
+
+_Seed = Annotated[int, typer.Option(help="Everything made up follows from it.")]
+
+
+@app.callback(invoke_without_command=True)
+def _both(context: typer.Context) -> None:
+    """Measure speed and detection on this machine."""
+    for variable in [name for name in os.environ if name.startswith(("AUTHZ_", "TRAINER_"))]:
+        del os.environ[variable]  # what is measured are the defaults
+    if context.invoked_subcommand is None:
+        speeds.run(speeds.Options())
+        detections.run([])
+
+
+@app.command()
+def speed(
+    checks: Annotated[int, typer.Option(min=100, help="Checks in a round.")] = speeds.Options().checks,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds; the servers take turns in each.")] = speeds.Options().rounds,
+    starts: Annotated[int, typer.Option(min=1, help="Starts of the server.")] = speeds.Options().starts,
+    learn: Annotated[int, typer.Option(min=2000, help="Checks that the bundle is learned from.")] = speeds.Options().learn,
+    seed: _Seed = 1,
+) -> None:
+    """CPU and latency of a Check beside an empty handler, the stages alone, memory, start-up."""
+    speeds.run(speeds.Options(seed, checks, rounds, starts, learn))
+
+
+@app.command()
+def detection(
+    files: Annotated[list[Path] | None, typer.Argument(help="Files of the `calls` shape; none: the public ones.")] = None,
+    budget: Annotated[list[float] | None, typer.Option(help="Budgets instead of the usual ones.")] = None,
+    drop_headers: Annotated[
+        bool | None, typer.Option("--drop-headers/--keep-headers", help="Drop response headers. Default: for atrdf1.")
+    ] = None,
+    poison: Annotated[PoisonAs | None, typer.Option(help="Also with attacks mixed into training.")] = None,
+    share: Annotated[float, typer.Option(min=0, max=1, help="Share of the attack rows that --poison mixes in.")] = 0.01,
+    memory: Annotated[bool, typer.Option("--memory", help="Instead: training's memory at many calls.")] = False,  # noqa: FBT002
+    calls: Annotated[list[int] | None, typer.Option(help="How many, for --memory. Default: 100,000 and 1,000,000.")] = None,
+    ablation: Annotated[bool, typer.Option("--ablation", help="Instead: what each check earns.")] = False,  # noqa: FBT002
+    seed: _Seed = 1,
+) -> None:
+    """True and false positives at several budgets, learned without labels."""
+    if memory:
+        memories.run(calls or memories.CALLS, seed)
+    if ablation:
+        ablations.run(files or [], seed=seed)
+    if memory or ablation:
+        return
+    poisons = [Poison(clients, share) for clients in _CLIENTS[poison]] if poison else []
+    detections.run(files or [], budget or detections.BUDGETS, drop_headers=drop_headers, poisons=poisons, seed=seed)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,172 @@
+"""Policy and bundle change under load: nothing is lost, the change takes effect, and a bad one changes nothing."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event, Thread
+from typing import NamedTuple
+
+import msgspec
+import pytest
+
+from authz_server.bundle import load_bundle, write_bundle
+from authz_server.engine.observe import Observer
+from tests.e2e.parts import HASH_KEY, SHOP, AuthzServer, Proxy, eventually, policy
+from tests.e2e.traffic import ODD, Step, browse
+
+KEY_ID = Observer(HASH_KEY).key_id
+THREADS = 4
+BEFORE, AFTER = 120, 120
+"""Calls before the change, and once it is in force."""
+
+
+class Seen(NamedTuple):
+    """The statuses that each thread got, in order."""
+
+    threads: list[list[int]]
+
+    def __len__(self) -> int:
+        return sum(len(statuses) for statuses in self.threads)
+
+
+@contextmanager
+def load(proxy: Proxy, step: Step) -> Iterator[Seen]:
+    """Call as fast as may be, until the end of the block."""
+    seen = Seen([[] for _ in range(THREADS)])
+    ended = Event()
+
+    def call(statuses: list[int]) -> None:
+        with proxy.client() as client:
+            while not ended.is_set():
+                statuses.append(client.take(step).status)
+
+    threads = [Thread(target=call, args=(statuses,)) for statuses in seen.threads]
+    for thread in threads:
+        thread.start()
+    try:
+        yield seen
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
+
+
+def change_under_load(seen: Seen, change: Callable[[], object], in_force: Callable[[], bool]) -> None:
+    eventually(lambda: len(seen) >= BEFORE, 20)
+    change()
+    eventually(in_force)
+    sofar = len(seen)
+    eventually(lambda: len(seen) >= sofar + AFTER, 20)
+
+
+@pytest.fixture
+def own_bundle(tmp_path: Path, bundle: Path) -> Path:
+    """A copy that a test may change."""
+    return shutil.copytree(bundle, tmp_path / "bundle")
+
+
+def other_bundle(place: Path) -> str:
+    """Publish another revision: `POST /ship` isn't known there. Return it."""
+    models = load_bundle(place, KEY_ID).models
+    shop = models[SHOP].model
+    endpoints = {name: profile for name, profile in shop.endpoints.items() if name != "POST /ship"}
+    changed = msgspec.structs.replace(shop, endpoints=endpoints)
+    return write_bundle(place, [changed, *(ready.model for name, ready in models.items() if name != SHOP)], 1.0, KEY_ID).revision
+
+
+def revision(server: AuthzServer) -> str:
+    return str(server.get("/config").json["bundle"]["revision"])
+
+
+def mode(server: AuthzServer) -> str:
+    return str(server.get("/config").json["policy"]["defaults"]["mode"])
+
+
+def test_a_policy_changed_under_load_takes_effect_and_costs_no_call(
+    tmp_path: Path, make_server: Callable[..., AuthzServer], make_proxy: Callable[..., Proxy]
+) -> None:
+    server = make_server("enforce")
+    proxy = make_proxy(server.listen)
+    with load(proxy, ODD) as seen:
+        change_under_load(seen, lambda: policy(tmp_path / "enforcement.yaml", "dry_run"), lambda: mode(server) == "dry_run")
+    for statuses in seen.threads:
+        refused = statuses.count(403)
+        assert statuses == [403] * refused + [200] * (len(statuses) - refused)
+        assert 0 < refused < len(statuses)
+    assert (proxy.stat("error"), server.metric("authz_errors_total")) == (0, 0)
+    assert server.metric("authz_decisions_total", verdict="deny") == len(seen) >= BEFORE + AFTER
+
+
+def test_a_bundle_changed_under_load_takes_effect_and_costs_no_call(
+    own_bundle: Path, make_server: Callable[..., AuthzServer], make_proxy: Callable[..., Proxy]
+) -> None:
+    server = make_server(settings={"bundle": own_bundle})
+    proxy = make_proxy(server.listen)
+    old, published = revision(server), list[str]()
+    with load(proxy, browse()) as seen:
+        change_under_load(seen, lambda: published.append(other_bundle(own_bundle)), lambda: [revision(server)] == published)
+    assert {status for statuses in seen.threads for status in statuses} == {200}
+    assert (proxy.stat("error"), server.metric("authz_errors_total")) == (0, 0)
+    eventually(lambda: len(server.decided()) == len(seen))
+    revisions = [decision["revision"] for decision in server.decided()]
+    assert set(revisions) == {old, *published}
+    assert server.metric("authz_bundle_info", revision=published[0]) == 1
+    shipped = eventually(lambda: proxy.call("POST", "/ship", {"express": True}))
+    assert server.decision(shipped.decision_id)["findings"][0]["code"] == "unknown_endpoint"
+
+
+def damage_model(place: Path) -> None:
+    other = other_bundle(place)
+    next((place / "revisions" / other / "workloads").glob("shop-shop-*")).write_text("{}")
+
+
+def half_copy(place: Path) -> None:
+    (place / "revisions" / other_bundle(place) / "manifest.json").unlink()
+
+
+def point_nowhere(place: Path) -> None:
+    (place / "current").write_text("0123456789abcdef\n")
+
+
+def empty_out(place: Path) -> None:
+    shutil.rmtree(place)
+    place.mkdir()
+
+
+@pytest.mark.parametrize("spoil", [damage_model, half_copy, point_nowhere, empty_out])
+def test_a_bad_bundle_keeps_the_old_one_in_force_and_is_told(
+    spoil: Callable[[Path], None], tmp_path: Path, own_bundle: Path, make_server: Callable[..., AuthzServer]
+) -> None:
+    kept = shutil.copytree(own_bundle, tmp_path / "kept")
+    server = make_server(settings={"bundle": own_bundle})
+    old = revision(server)
+    assert server.get("/config").json["bundle_problem"] == ""
+
+    spoil(own_bundle)
+    problem = eventually(lambda: server.get("/config").json["bundle_problem"])
+    assert str(own_bundle) in problem
+    assert (revision(server), server.metric("authz_bundle_info", revision=old)) == (old, 1)
+    assert server.metric("authz_bundle_load_failures_total") >= 1
+    assert server.get("/readyz").status == 200
+    eventually(lambda: "bundle_refused" in server.process.log.read_text())
+
+    shutil.copytree(kept, own_bundle, dirs_exist_ok=True)
+    published = other_bundle(own_bundle)
+    eventually(lambda: revision(server) == published)
+    assert server.get("/config").json["bundle_problem"] == ""
+
+
+def test_a_bad_policy_keeps_the_old_one_in_force_and_is_told(tmp_path: Path, make_server: Callable[..., AuthzServer]) -> None:
+    server = make_server("enforce")
+    path = tmp_path / "enforcement.yaml"
+    path.write_text("version: 1\ndefaults: {mode: dry-run, budgets: 0.1}\n")
+    problem = eventually(lambda: server.get("/config").json["policy_problem"])
+    assert "defaults.mode" in problem
+    assert "defaults.budgets" in problem
+    assert mode(server) == "enforce"
+    assert server.metric("authz_policy_load_failures_total") == 1
+
+    policy(path, "dry_run")
+    eventually(lambda: mode(server) == "dry_run")
+    assert server.get("/config").json["policy_problem"] == ""
