@@ -43,7 +43,10 @@ class Round(msgspec.Struct, frozen=True):
 
 
 def play(servers: Sequence[Running], load: Load, turn: int) -> dict[str, Round]:
-    """Send one round's messages to each server, by turns. What a server does while others have theirs counts too: next to nothing."""
+    """Send one round's messages to each server, by turns.
+
+    What a server does idly while others have their turn counts too, which is next to nothing.
+    """
     messages = load.rounds[turn]
     times: dict[str, list[float]] = {server.name: [] for server in servers}
     with contextlib.ExitStack() as stack:

@@ -22,9 +22,10 @@ GATEWAY: Final = "spiffe://demo.local/ns/istio-system/sa/ingressgateway"
 _CERTIFICATE: Final = (
     "-----BEGIN%20CERTIFICATE-----%0A" + "MIIBvTCCAWKgAwIBAgIUJaxNEiNQ2k5q" * 20 + "%0A-----END%20CERTIFICATE-----%0A"
 )
-_NOTE: Final = (
-    "please ring twice and leave it with the neighbour on the second floor or behind the green door by the old pear tree "
-)
+_WORDS: Final = (
+    "please ring twice and leave it with the neighbour on the second floor or behind the green door by the old pear tree thanks"
+    " not before noon call me when you are near our bell is broken so knock gift for mum no plastic wrap in paper fragile glass"
+).split()
 
 
 def message(
@@ -93,14 +94,15 @@ def quick_order(who: Person, session: str, now: float, rng: random.Random, **cha
         "ship": {"name": who.home["name"], "city": who.home["city"], "zip": who.home["zip"], "country": who.home["country"]},
     }
     fields |= changes
-    request_id, state, start, length = uuid(rng), rng.getstate(), rng.randrange(40), 40
+    request_id, words, length = uuid(rng), " ".join(rng.choices(_WORDS, k=40)), 40
+    state = rng.getstate()
     data = b""
     while len(data) != QUICK_BYTES:
         length += QUICK_BYTES - len(data) if data else 0
-        if not 0 <= length <= len(_NOTE) - start:
+        if not 0 <= length <= len(words):
             raise ValueError(f"expected fields that leave room for a note, got {fields}")
         rng.setstate(state)
-        note = _NOTE[start : start + length]
+        note = words[:length]
         body = json.dumps({**fields, "note": note}, ensure_ascii=False, separators=(",", ":")).encode()
         data = message(
             "POST", "/orders/quick", SHOP, body, headers, GATEWAY, "shop/shop", request_id, now, rng, certificate=False

@@ -8,7 +8,8 @@ README = Path(__file__).parent.parent / "README.md"
 
 
 def test_the_settings_table_is_what_the_settings_command_prints() -> None:
-    shown = README.read_text().partition("<!-- settings: python -m authz_server settings -->\n")[2].partition("<!-- /settings -->")[0]
+    _, _, after = README.read_text().partition("<!-- settings: python -m authz_server settings -->\n")
+    shown, _, _ = after.partition("<!-- /settings -->")
 
     assert to_markdown().strip() == shown.strip()
 

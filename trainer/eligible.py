@@ -20,7 +20,10 @@ def calibrates(record: CallRecord) -> bool:
 
 
 def was_refused(record: CallRecord) -> bool:
-    """Tell whether the service itself refused a call that may calibrate (4xx): it teaches only at endpoints where that is usual."""
+    """Tell whether the service itself refused a call that may calibrate (4xx).
+
+    It teaches only at endpoints where that is usual.
+    """
     return calibrates(record) and record.status is not None and 400 <= record.status < 500
 
 

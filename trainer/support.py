@@ -1,8 +1,9 @@
-"""Who stands behind a value: how many observations, from how many distinct callers.
+"""Who stands behind a value: how many observations, from how many distinct callers, in how many windows of the traffic.
 
-One caller can't teach the model, and neither can one burst: a value is normal only after `QUORUM` distinct callers brought it, in as
-many separate windows of the traffic (open-appsec asks for three sources and five windows). Calls without any caller identity count as a caller each, since there is nothing to tell them apart by; so do the
-calls of a heavy caller, which is not a person but a population (a gateway, a service account) or all the traffic there is.
+One caller can't teach the model, and neither can one burst: a value is normal only after `QUORUM` distinct callers brought it,
+in at least `MIN_WINDOWS` separate windows (open-appsec asks for three sources and five windows). Calls without any caller
+identity count as a caller each, since there is nothing to tell them apart by; so do the calls of a heavy caller, which is not a
+person but a population (a gateway, a service account) or all the traffic there is.
 """
 
 from collections.abc import Hashable, Iterable
@@ -11,7 +12,9 @@ from typing import Final, Generic, TypeVar
 __all__ = ["HEAVY_SHARE", "QUORUM", "WINDOWS", "CallerCounts", "Counter", "Quorum", "Support", "rare_callers"]
 
 QUORUM: Final = 3
-"""Distinct callers that make a value normal, and windows in which it must have come."""
+"""Distinct callers that make a value normal."""
+MIN_WINDOWS: Final = 2
+"""Separate windows in which it must have come: a burst isn't enough."""
 WINDOWS: Final = 32
 """Windows that a workload's traffic is cut into, with as many calls each."""
 HEAVY_SHARE: Final = 0.05
@@ -62,7 +65,7 @@ class CallerCounts:
     def finish(self) -> Quorum:
         """Name the heavy callers."""
         heavy = (caller for caller, count in self._counts.items() if count >= HEAVY_SHARE * self._total)
-        return Quorum(heavy, QUORUM)
+        return Quorum(heavy, MIN_WINDOWS)
 
 
 class Support:

@@ -7,8 +7,9 @@ calibrates. So what is published knows all calls, and its p-values come from cal
 in life.
 """
 
+import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Final
 
 import msgspec
@@ -21,11 +22,12 @@ from authz_server.engine.history import CallerHistory, History, add_step
 from authz_server.engine.model import Manifest, ReadyModel, WorkloadModel
 from authz_server.engine.record import CallRecord, to_parsed_call
 from trainer.calibrate import CalibrationLearner
-from trainer.eligible import calibrates, teaches, was_refused
+from trainer.eligible import calibrates, caller_of, teaches, was_refused
 from trainer.fit_model import ModelLearner, Plan, merged
 from trainer.store import read_calls
 from trainer.support import WINDOWS
 from trainer.survey import Survey
+from trainer.suspects import Suspects
 
 __all__ = ["BLOCKS", "MAX_SCORED", "train", "train_calls"]
 
@@ -33,6 +35,8 @@ BLOCKS: Final = 5
 """Blocks of time; each is scored by a model of the four fifths that are the others."""
 MAX_SCORED: Final = 100_000
 """Calls of a workload that are scored, evenly spread where there are more: enough for p-values down to 1e-5."""
+_log = logging.getLogger(__name__)
+
 _MIN_CALLS: Final = 50
 """Below this many teaching calls a workload gets no model: it is watched on."""
 
@@ -85,6 +89,7 @@ class _Workload:
         models = [merged(self._plan, rest).finish(self._name, share) for rest in others]
         self._models = [ReadyModel(self._change(model), "") for model in models]
         self._calibration = CalibrationLearner()
+        self._suspects = Suspects()
         self._begin()
 
     def score(self, record: CallRecord) -> None:
@@ -97,11 +102,17 @@ class _Workload:
         call = to_parsed_call(record)
         if chosen:
             endpoint, found = score(call, ready, history)
-            self._calibration.update(endpoint, to_score(found))
+            total = to_score(found)
+            self._calibration.update(endpoint, total)
+            self._suspects.update(caller_of(record), total)
         if history is not None and teaches(record):
             endpoint, _ = self._plan.table.match(call.method, call.segments)
             if endpoint:
                 add_step(history, endpoint)
+
+    def suspects(self) -> frozenset[str]:
+        """Tell, after the fourth pass, whose calls had better not have taught."""
+        return self._suspects.finish(self._plan.quorum)
 
     def finish(self) -> WorkloadModel:
         """Make the model of all calls, with the calibration."""
@@ -125,41 +136,76 @@ class _Workload:
 def train_calls(
     records: Callable[[], Iterable[CallRecord]], progress: Progress = lambda *_: None, change: Change = lambda model: model
 ) -> list[WorkloadModel]:
-    """Learn every workload of `records`, which must give the same calls in time order each time it is called (four times).
+    """Learn every workload of `records`, which must give the same calls in time order each time it is called.
+
+    Where callers turn out to be suspects (`suspects.py`), their workload is learned again without them, up to twice.
 
     Raises TrainingError when no workload has enough calls.
     """
+    learned: dict[str, WorkloadModel] = {}
+    left_out: dict[str, frozenset[str]] = {}
+    for last in (False, False, True):
+        found = _round(records, left_out, learned.keys() - left_out.keys(), progress, change)
+        learned |= {name: workload.finish() for name, workload in found.items()}
+        suspects = {name: workload.suspects() - left_out.get(name, frozenset()) for name, workload in found.items()}
+        suspects = {name: callers for name, callers in suspects.items() if callers}
+        if last or not suspects:
+            break
+        for name, callers in suspects.items():
+            _log.warning("callers_left_out", extra={"fields": {"workload": name, "callers": len(callers)}})
+        left_out = {name: callers | left_out.get(name, frozenset()) for name, callers in suspects.items()}
+    return [model for _, model in sorted(learned.items())]
+
+
+def _round(
+    records: Callable[[], Iterable[CallRecord]],
+    left_out: Mapping[str, frozenset[str]],
+    done: Collection[str],
+    progress: Progress,
+    change: Change,
+) -> dict[str, _Workload]:
+    """Run the four passes for all workloads but those that are `done`, without the callers that are `left_out`."""
+
+    def eligible() -> Iterator[CallRecord]:
+        return (one for one in records() if calibrates(one) and one.workload not in done and not _is_left_out(one, left_out))
+
     counts: dict[str, int] = {}
-    total = 0
-    for record in records():
-        total += 1
-        if calibrates(record):
-            counts[record.workload] = counts.get(record.workload, 0) + 1
+    for record in eligible():
+        counts[record.workload] = counts.get(record.workload, 0) + 1
+    total = sum(counts.values())
     workloads = {name: _Workload(name, calls, change) for name, calls in sorted(counts.items())}
-    for workload, record in _each(records, workloads, "survey", total, progress):
-        workload.survey(record)
+    for record in _watched(eligible(), "survey", total, progress):
+        workloads[record.workload].survey(record)
     teaching = {name: workload.surveyed() for name, workload in workloads.items()}
     workloads = {name: workload for name, workload in workloads.items() if teaching[name] >= _MIN_CALLS}
-    if not workloads:
+    if not workloads and not done:
         found = ", ".join(f"{name or 'unnamed'}: {calls}" for name, calls in teaching.items()) or "none at all"
         raise TrainingError(f"expected at least {_MIN_CALLS} successful calls of one workload, got {found}")
-    for workload, record in _each(records, workloads, "learn", total, progress):
-        workload.learn(record)
+    _learn_and_score(workloads, eligible, total, progress)
+    return workloads
+
+
+def _learn_and_score(
+    workloads: Mapping[str, _Workload], eligible: Callable[[], Iterator[CallRecord]], total: int, progress: Progress
+) -> None:
+    for record in _watched(eligible(), "learn", total, progress):
+        if record.workload in workloads:
+            workloads[record.workload].learn(record)
     for workload in workloads.values():
         workload.learned()
-    for workload, record in _each(records, workloads, "calibrate", total, progress):
-        workload.score(record)
-    return [workload.finish() for workload in workloads.values()]
+    for record in _watched(eligible(), "calibrate", total, progress):
+        if record.workload in workloads:
+            workloads[record.workload].score(record)
 
 
-def _each(
-    records: Callable[[], Iterable[CallRecord]], workloads: dict[str, _Workload], phase: str, total: int, progress: Progress
-) -> Iterator[tuple[_Workload, CallRecord]]:
-    """Go through the calls that may calibrate, each with its workload."""
-    for done, record in enumerate(records(), 1):
-        workload = workloads.get(record.workload)
-        if workload is not None and calibrates(record):
-            yield workload, record
+def _is_left_out(record: CallRecord, left_out: Mapping[str, frozenset[str]]) -> bool:
+    callers = left_out.get(record.workload)
+    return callers is not None and caller_of(record) in callers
+
+
+def _watched(records: Iterable[CallRecord], phase: str, total: int, progress: Progress) -> Iterator[CallRecord]:
+    for done, record in enumerate(records, 1):
+        yield record
         if done % 1000 == 0 or done == total:
             progress(phase, done, total)
 

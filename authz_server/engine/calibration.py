@@ -1,8 +1,10 @@
 """From a score to a p-value: the share of normal calls at least this odd, measured on held-out, later calls.
 
-Split conformal prediction (Vovk 2005): p = (1 + calls with a score at least as high) / (1 + calls). Under exchangeability a
-normal call has p <= b with probability at most b, so denying at p <= budget refuses at most that share. Beyond what n allows an
-exponential tail is fitted to the excesses over a high threshold (peaks over threshold with shape 0, as in SPOT, Siffer 2017).
+Conformal prediction (Vovk 2005): p = (1 + k) / (1 + n) with k of n held-out calls scoring at least as high. That keeps the
+promise on average over all held-out sets; a user has one, so k gets its standard error added (training-conditional validity,
+Vovk 2012), and denying at p <= budget then refuses at most that share of normal calls with good confidence. Beyond what n
+allows an exponential tail is fitted to the excesses over a high threshold (peaks over threshold with shape 0, as in SPOT,
+Siffer 2017).
 """
 
 import math
@@ -40,13 +42,13 @@ def p_value(calibration: Calibration, score: float) -> float:
     """Calibrate a score, in (0, 1]; 1 for a call without any surprise.
 
     >>> p_value(Calibration(n=999, positive=2, scores=(1.0, 2.0), above=(1, 0)), 2.0)
-    0.002
+    0.003
     """
     if score <= 0:
         return 1.0
     lower = bisect_left(calibration.scores, score)
     at_least = calibration.above[lower - 1] if lower else calibration.positive
-    counted = (1 + at_least) / (calibration.n + 1)
+    counted = min(1.0, (1 + at_least + math.sqrt(at_least)) / (calibration.n + 1))
     if at_least > 0 or calibration.tail_scale <= 0:
         return counted
     excess = (score - calibration.tail_from) / calibration.tail_scale

@@ -50,7 +50,7 @@ def test_a_server_that_does_not_answer_in_time_is_answered_for_by_the_failure_mo
     server.signal(signal.SIGSTOP)
     began = time.monotonic()
     assert [proxy.take(ODD).status for proxy in proxies] == [200, ERROR_STATUS]
-    assert 0.4 <= time.monotonic() - began < 4.0
+    assert 0.3 < time.monotonic() - began < 4.0
     server.signal(signal.SIGCONT)
     for proxy in proxies:
         eventually(lambda proxy=proxy: proxy.take(ODD).status == 403)  # type: ignore[misc]
@@ -73,7 +73,7 @@ def test_an_error_while_judging_is_answered_by_the_policys_failure_mode_and_coun
     assert server.metric("authz_decisions_total", reason="error", refused=str(bool(code)).lower()) == 1
     decision = server.decision(answer.dynamic_metadata["decision_id"])
     assert (decision["basis"], decision["refused"]) == ("error", bool(code))
-    assert "check_failed" in server.process.log.read_text()
+    eventually(lambda: "check_failed" in server.process.log.read_text())
 
 
 def test_it_refuses_to_start_with_every_problem_of_settings_policy_and_bundle(tmp_path: Path) -> None:

@@ -93,7 +93,8 @@ def test_a_drain_answers_what_it_decided_and_completes_what_it_recorded(
         ended = [future.result() for future in running]
     assert server.process.wait() == 0
     answered = {decision_id for decisions, _ in ended for _, decision_id in decisions}
-    assert {error.code() for _, error in ended} == {grpc.StatusCode.UNAVAILABLE}
+    # gRPC's C core cancels what arrives between the beginning of its shutdown and the client's hearing of it: never decided.
+    assert {error.code() for _, error in ended} <= {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED}
     assert len(answered) >= 200
     assert {decision["decision_id"] for decision in server.decided()} == answered
     reading = Reading()

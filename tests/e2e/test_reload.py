@@ -116,34 +116,36 @@ def test_a_bundle_changed_under_load_takes_effect_and_costs_no_call(
     assert server.decision(shipped.decision_id)["findings"][0]["code"] == "unknown_endpoint"
 
 
-def damage_model(place: Path) -> None:
+def damaged_model(place: Path) -> str:
     other = other_bundle(place)
     next((place / "revisions" / other / "workloads").glob("shop-shop-*")).write_text("{}")
+    return other
 
 
-def half_copy(place: Path) -> None:
-    (place / "revisions" / other_bundle(place) / "manifest.json").unlink()
+def half_copied(place: Path) -> str:
+    other = other_bundle(place)
+    (place / "revisions" / other / "manifest.json").unlink()
+    return other
 
 
-def point_nowhere(place: Path) -> None:
-    (place / "current").write_text("0123456789abcdef\n")
+def not_there(place: Path) -> str:
+    other = other_bundle(place)
+    shutil.rmtree(place / "revisions" / other)
+    return other
 
 
-def empty_out(place: Path) -> None:
-    shutil.rmtree(place)
-    place.mkdir()
-
-
-@pytest.mark.parametrize("spoil", [damage_model, half_copy, point_nowhere, empty_out])
+@pytest.mark.parametrize("spoil", [damaged_model, half_copied, not_there])
 def test_a_bad_bundle_keeps_the_old_one_in_force_and_is_told(
-    spoil: Callable[[Path], None], tmp_path: Path, own_bundle: Path, make_server: Callable[..., AuthzServer]
+    spoil: Callable[[Path], str], tmp_path: Path, own_bundle: Path, make_server: Callable[..., AuthzServer]
 ) -> None:
-    kept = shutil.copytree(own_bundle, tmp_path / "kept")
+    bad = shutil.copytree(own_bundle, tmp_path / "bad")
     server = make_server(settings={"bundle": own_bundle})
     old = revision(server)
     assert server.get("/config").json["bundle_problem"] == ""
 
-    spoil(own_bundle)
+    other = spoil(bad)
+    shutil.copytree(bad / "revisions", own_bundle / "revisions", dirs_exist_ok=True)
+    (own_bundle / "current").write_text(other)
     problem = eventually(lambda: server.get("/config").json["bundle_problem"])
     assert str(own_bundle) in problem
     assert (revision(server), server.metric("authz_bundle_info", revision=old)) == (old, 1)
@@ -151,10 +153,18 @@ def test_a_bad_bundle_keeps_the_old_one_in_force_and_is_told(
     assert server.get("/readyz").status == 200
     eventually(lambda: "bundle_refused" in server.process.log.read_text())
 
-    shutil.copytree(kept, own_bundle, dirs_exist_ok=True)
+    (own_bundle / "current").write_text(old)
     published = other_bundle(own_bundle)
-    eventually(lambda: revision(server) == published)
+    eventually(lambda: revision(server) == published == other)
     assert server.get("/config").json["bundle_problem"] == ""
+
+
+def test_a_bundle_that_vanishes_stays_in_force_and_is_told(own_bundle: Path, make_server: Callable[..., AuthzServer]) -> None:
+    server = make_server(settings={"bundle": own_bundle})
+    old = revision(server)
+    shutil.rmtree(own_bundle)
+    assert str(own_bundle) in eventually(lambda: server.get("/config").json["bundle_problem"])
+    assert (revision(server), server.metric("authz_bundle_info", revision=old)) == (old, 1)
 
 
 def test_a_bad_policy_keeps_the_old_one_in_force_and_is_told(tmp_path: Path, make_server: Callable[..., AuthzServer]) -> None:
