@@ -16,7 +16,7 @@ from envoy.service.accesslog.v3.als_pb2 import StreamAccessLogsMessage, StreamAc
 from authz_server.engine.canonical import to_workload
 from authz_server.engine.record import OutcomeRecord
 
-__all__ = ["METADATA_NAMESPACE", "AccessLogService", "to_outcome_record"]
+__all__ = ["METADATA_NAMESPACE", "AccessLogService", "is_final", "to_outcome_record"]
 
 METADATA_NAMESPACE: Final = "envoy.filters.http.ext_authz"
 """Where Envoy keeps what an ext_authz server answers as dynamic metadata."""
@@ -62,6 +62,17 @@ def _workload(entry: HTTPAccessLogEntry) -> str:
     return to_workload(principal, "", entry.request.authority)
 
 
+_NOT_SET: Final = 0
+_DOWNSTREAM_END: Final = 6
+"""`envoy.data.accesslog.v3.AccessLogType`."""
+
+
+def is_final(entry: HTTPAccessLogEntry) -> bool:
+    """Tell whether an entry says how a call ended; periodic and upstream entries are about the same call once more."""
+    common = entry.common_properties
+    return not common.intermediate_log_entry and common.access_log_type in (_NOT_SET, _DOWNSTREAM_END)
+
+
 class AccessLogService:
     """The gRPC method StreamAccessLogs: hands every HTTP entry to `take`, and never ends a stream because of one bad entry."""
 
@@ -97,7 +108,8 @@ class AccessLogService:
             for entry in message.http_logs.log_entry:
                 self.received += 1
                 try:
-                    self._take(to_outcome_record(entry, now))
+                    if is_final(entry):
+                        self._take(to_outcome_record(entry, now))
                 except Exception:
                     self.failed += 1
                     _log.exception("access_log_entry_failed")

@@ -20,8 +20,8 @@ from authz_server.segments import SegmentWriter
 
 __all__ = ["MAX_QUEUE", "DropCause", "Recorder"]
 
-MAX_QUEUE: Final = 20_000
-"""Some 4 KB each, so 80 MB where the disk stands still; at 3,000 calls a second 750 wait at most."""
+MAX_QUEUE: Final = 5_000
+"""Some 4 KB each, so 20 MB where the disk stands still; at 3,000 calls a second 750 wait."""
 _BATCH: Final = 4096
 _BITE: Final = 8
 """Records encoded before the thread lets go of the interpreter, about 100 microseconds."""

@@ -191,7 +191,14 @@ def _try(problems: list[str], make: Callable[[], Part]) -> Part | None:
 def _recorder(settings: Settings) -> Recorder | None:
     if settings.record is None:
         return None
-    return Recorder(SegmentWriter(settings.record, max_bytes=settings.record_max_bytes))
+    return Recorder(
+        SegmentWriter(
+            settings.record,
+            segment_seconds=settings.record_seconds,
+            max_bytes=settings.record_max_bytes,
+            spool=settings.record_spool,
+        )
+    )
 
 
 def _remove_stale_socket(path: Path) -> None:

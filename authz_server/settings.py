@@ -71,6 +71,12 @@ class Settings:
     record_max_bytes: Annotated[int, Reader("a size from 1MiB up, like 500MiB or 2GiB", readers.size(2**20, 2**50))] = 2**30
     """Most bytes of recorded calls on the local disk; the oldest segments go first. 1 GiB is about 2 million calls."""
 
+    record_seconds: Annotated[float, Reader("seconds from 1 to 86400", readers.number(1, 86400))] = 300.0
+    """How long a segment stays open. Where `record` is a URL, that much is lost when pod and disk vanish at once."""
+
+    record_spool: Annotated[Path | None, Reader("a directory or nothing", readers.optional(Path))] = None
+    """Where segments wait for their upload when `record` is a URL. Empty: under /tmp, which must then be writable."""
+
     decision_log: Annotated[
         str | None, Reader("a file, - for standard output, or nothing", readers.optional(readers.log_target))
     ] = "-"

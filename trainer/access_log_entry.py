@@ -3,24 +3,12 @@
 The outcome of the same entry is `authz_server/access_log.py`'s. `path` is the path as Envoy sent it on, after a rewrite.
 """
 
-from typing import Final
-
 from envoy.data.accesslog.v3.accesslog_pb2 import HTTPAccessLogEntry
 
 from authz_server.access_log import to_outcome_record
 from authz_server.engine.canonical import RawCall
 
-__all__ = ["is_final", "to_raw"]
-
-_NOT_SET: Final = 0
-_DOWNSTREAM_END: Final = 6
-"""`envoy.data.accesslog.v3.AccessLogType`."""
-
-
-def is_final(entry: HTTPAccessLogEntry) -> bool:
-    """Tell whether an entry says how a call ended; periodic and upstream entries are about the same call once more."""
-    common = entry.common_properties
-    return not common.intermediate_log_entry and common.access_log_type in (_NOT_SET, _DOWNSTREAM_END)
+__all__ = ["to_raw"]
 
 
 def to_raw(entry: HTTPAccessLogEntry, now: float) -> RawCall:

@@ -17,13 +17,13 @@ import msgspec
 from envoy.data.accesslog.v3.accesslog_pb2 import HTTPAccessLogEntry
 from envoy.service.accesslog.v3.als_pb2 import StreamAccessLogsMessage, StreamAccessLogsResponse
 
-from authz_server.access_log import to_outcome_record
+from authz_server.access_log import is_final, to_outcome_record
 from authz_server.engine.canonical import RawCall
 from authz_server.engine.errors import SettingError, cut
 from authz_server.engine.observe import Observer
 from authz_server.engine.policy import Enforcement
 from authz_server.segment_name import default_instance
-from trainer.access_log_entry import is_final, to_raw
+from trainer.access_log_entry import to_raw
 from trainer.importers.imported import ImportedCall, to_record
 from trainer.mirror import MirrorServer
 from trainer.pairing import Paired, Pairing

@@ -11,7 +11,7 @@ from typing import Final
 from authz_server.engine.call import Call
 from authz_server.engine.endpoint import WILDCARD
 from authz_server.engine.observe import names_itself
-from trainer.support import Quorum, Support, rare_callers
+from trainer.support import Quorum, Support, rare_callers, sprayed
 
 __all__ = ["MAX_PATHS", "EndpointLearner", "Tokens"]
 
@@ -32,6 +32,7 @@ class EndpointLearner:
     def __init__(self) -> None:
         self._paths: dict[tuple[str, Tokens], Support] = {}
         self._hash_limit = 1 << 64
+        self._sprayers = Support()
 
     def update(self, call: Call, caller: str, window: int = 0) -> None:
         """Count one call."""
@@ -40,6 +41,7 @@ class EndpointLearner:
 
     def merge(self, other: "EndpointLearner") -> None:
         """Take over another's counts."""
+        self._sprayers.merge(other._sprayers)
         self._hash_limit = min(self._hash_limit, other._hash_limit)
         for key, support in other._paths.items():
             self._support(key).merge(support)
@@ -54,7 +56,7 @@ class EndpointLearner:
         root.collapse()
         endpoints = root.endpoints(())
         normal = [f"{method} /{'/'.join(template)}" for method, template, support in endpoints if quorum.has(support)]
-        return sorted(normal), rare_callers((support for _, _, support in endpoints), quorum)
+        return sorted(normal), rare_callers([self._sprayers, *(support for _, _, support in endpoints)], quorum)
 
     def _support(self, key: tuple[str, Tokens]) -> Support:
         found = self._paths.get(key)
@@ -67,6 +69,9 @@ class EndpointLearner:
         return found
 
     def _shrink(self) -> None:
+        if len(self._paths) > MAX_PATHS:
+            for key in sprayed(self._paths, max(100, MAX_PATHS // 50)):
+                self._sprayers.merge(self._paths.pop(key))
         if len(self._paths) > MAX_PATHS:
             hashes = {key: _hash(key) for key in self._paths}
             self._hash_limit = sorted(hashes.values())[MAX_PATHS]

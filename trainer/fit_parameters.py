@@ -14,7 +14,7 @@ from authz_server.engine.finding import FindingCode
 from authz_server.engine.observe import is_secret, structure, symbols
 from authz_server.engine.parameters import FORMLESS, EndpointProfile, Interval, ParameterProfile, combination
 from trainer.prior import Prior
-from trainer.support import QUORUM, Counter, Quorum, Support, rare_callers
+from trainer.support import QUORUM, Counter, Quorum, Support, rare_callers, sprayed
 
 __all__ = ["EndpointProfileLearner", "ParameterLearner", "SharedLearner", "Traits"]
 
@@ -205,6 +205,8 @@ class _Names:
         learner = self.learners.get(parameter.key)
         if learner is None:
             if len(self.learners) >= _MAX_PARAMETERS:
+                self._make_room()
+            if len(self.learners) >= _MAX_PARAMETERS:
                 self.overflow.add(caller, window)
                 return
             learner = self.learners[parameter.key] = ParameterLearner(formless=is_secret(parameter.key))
@@ -216,11 +218,20 @@ class _Names:
             mine = self.learners.get(key)
             if mine is None:
                 if len(self.learners) >= _MAX_PARAMETERS:
+                    self._make_room()
+                if len(self.learners) >= _MAX_PARAMETERS:
                     learner._fold()
                     self.overflow.merge(learner.total)
                     continue
                 mine = self.learners[key] = ParameterLearner(formless=is_secret(key))
             mine.merge(learner)
+
+    def _make_room(self) -> None:
+        """Forget the names that one caller invented."""
+        for learner in self.learners.values():
+            learner._fold()
+        for key in sprayed({key: learner.total for key, learner in self.learners.items()}, _MAX_PARAMETERS // 8):
+            self.overflow.merge(self.learners.pop(key).total)
 
     def rare(self, quorum: Quorum) -> int:
         return rare_callers([self.overflow, *(learner.total for learner in self.learners.values())], quorum)

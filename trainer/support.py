@@ -6,10 +6,10 @@ identity count as a caller each, since there is nothing to tell them apart by; s
 person but a population (a gateway, a service account) or all the traffic there is.
 """
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Final, Generic, TypeVar
 
-__all__ = ["HEAVY_SHARE", "QUORUM", "WINDOWS", "CallerCounts", "Counter", "Quorum", "Support", "rare_callers"]
+__all__ = ["HEAVY_SHARE", "QUORUM", "WINDOWS", "CallerCounts", "Counter", "Quorum", "Support", "rare_callers", "sprayed"]
 
 QUORUM: Final = 3
 """Distinct callers that make a value normal."""
@@ -105,15 +105,17 @@ class Support:
 class Counter(Generic[Value]):
     """Supports by value, at most `limit` values: beyond that there are too many to be an enumeration, and they are dropped.
 
-    Overflow depends only on the union of values, so it too is independent of order and partition.
+    Overflow depends only on the union of values, so it too is independent of order and partition. Only what one caller sprayed
+    goes first, so that nobody can blind the model by inventing values.
     """
 
-    __slots__ = ("limit", "overflowed", "values")
+    __slots__ = ("limit", "overflowed", "sprayers", "values")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.values: dict[Value, Support] = {}
         self.overflowed = False
+        self.sprayers = Support()
 
     def add(self, value: Value, caller: str, window: int = 0) -> None:
         """Count one observation of a value."""
@@ -125,6 +127,7 @@ class Counter(Generic[Value]):
 
     def merge(self, other: "Counter[Value]") -> None:
         """Take over another's values."""
+        self.sprayers.merge(other.sprayers)
         if other.overflowed:
             self.overflowed = True
             self.values.clear()
@@ -137,7 +140,7 @@ class Counter(Generic[Value]):
 
     def rare(self, quorum: Quorum) -> int:
         """Count the callers that brought values which aren't normal."""
-        return rare_callers(self.values.values(), quorum)
+        return rare_callers([*self.values.values(), self.sprayers], quorum)
 
     def _support(self, value: Value) -> Support:
         if self.overflowed:
@@ -145,11 +148,23 @@ class Counter(Generic[Value]):
         found = self.values.get(value)
         if found is None:
             if len(self.values) >= self.limit:
+                for key in sprayed(self.values, max(8, self.limit // 8)):
+                    self.sprayers.merge(self.values.pop(key))
+            if len(self.values) >= self.limit:
                 self.overflowed = True
                 self.values.clear()
                 return Support()
             found = self.values[value] = Support()
         return found
+
+
+def sprayed(supports: Mapping[Value, Support], most: int) -> list[Value]:
+    """List the values that a single named caller alone brought, who alone brought more than `most` of them."""
+    alone: dict[str, list[Value]] = {}
+    for value, support in supports.items():
+        if len(support.callers) == 1 and not support.anonymous:
+            alone.setdefault(support.callers[0], []).append(value)
+    return [value for values in alone.values() if len(values) > most for value in values]
 
 
 def rare_callers(supports: Iterable[Support], quorum: Quorum) -> int:

@@ -1,7 +1,8 @@
 import pytest
 from envoy.data.accesslog.v3.accesslog_pb2 import HTTPAccessLogEntry
 
-from trainer.access_log_entry import is_final, to_raw
+from authz_server.access_log import is_final
+from trainer.access_log_entry import to_raw
 
 
 def entry(*, method: int = 3, **headers: str) -> HTTPAccessLogEntry:

@@ -141,3 +141,16 @@ def test_paths_are_bounded_when_somebody_sprays_them(monkeypatch: pytest.MonkeyP
         made.update(call("GET", f"/{name}/{name}"), "attacker")
     assert len(made._paths) <= 200
     assert made.finish(NOBODY) == ([], 1)
+
+
+def test_one_caller_can_not_displace_endpoints_by_spraying_paths(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fit_endpoint, "MAX_PATHS", 500)
+    made = EndpointLearner()
+    alphabet = "abcdefghij"
+    for number in range(20_000):
+        name = "".join(alphabet[int(digit)] for digit in str(number))
+        made.update(call("GET", f"/{name}/{name}"), "attacker")
+        if number % 100 == 0:
+            made.update(call("GET", "/items"), f"caller {number}")
+
+    assert (["GET /items"], 1) == made.finish(NOBODY)

@@ -156,3 +156,14 @@ def test_caller_counts_do_not_depend_on_the_cut(callers: list[str], parts: int, 
         whole.add(caller)
     cut = merged(CallerCounts, lambda made, caller: made.add(caller), parts_of(callers, parts, rng), rng)
     assert whole.finish().heavy == cut.finish().heavy
+
+
+def test_one_caller_can_not_blind_a_counter_by_inventing_values() -> None:
+    made: Counter[int] = Counter(64)
+    for value in range(1_000):
+        made.add(value, "attacker")
+        made.add(-1 - value % 3, f"caller {value}")
+
+    assert not made.overflowed
+    assert {-1, -2, -3} == set(made.normal(NOBODY))
+    assert 1 == made.rare(NOBODY)
