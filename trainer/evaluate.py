@@ -17,7 +17,7 @@ from authz_server.bundle import load_bundle
 from authz_server.enforcement import load_enforcement
 from authz_server.engine.call import Call
 from authz_server.engine.decide import Judgement, decide
-from authz_server.engine.errors import SettingError
+from authz_server.engine.errors import BundleError, SettingError
 from authz_server.engine.history import History, add_step
 from authz_server.engine.model import ReadyModel
 from authz_server.engine.observe import Observer
@@ -170,5 +170,7 @@ def evaluate_place(
     if not 0 < budget < 1:
         raise SettingError(f"--budget: expected a share between 0 and 1, got {budget}")
     loaded = load_bundle(bundle, observer.key_id)
+    if not loaded.models:
+        raise BundleError(f"{bundle}: expected a bundle published by `trainer train`, found none")
     records = iter_calls_file(calls, observer, load_enforcement(policy)) if calls is not None else read_calls(store or "")
     return evaluate(records, loaded.models, loaded.revision, budget)

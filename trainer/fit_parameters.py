@@ -16,7 +16,7 @@ from authz_server.engine.parameters import FORMLESS, EndpointProfile, Interval, 
 from trainer.prior import Prior
 from trainer.support import QUORUM, Counter, Quorum, Support, rare_callers, sprayed
 
-__all__ = ["EndpointProfileLearner", "ParameterLearner", "SharedLearner", "Traits"]
+__all__ = ["EndpointProfileLearner", "ParameterLearner", "SharedLearner", "Traits", "is_formless"]
 
 _BATCH: Final = 512
 _MAX_VALUES: Final = 128
@@ -32,6 +32,11 @@ _REQUIRED: Final = 1.0
 """A parameter is required when its absence is at least this surprising (a chance of one in ten)."""
 
 
+def is_formless(key: str) -> bool:
+    """Tell whether a parameter's structure and values say nothing: people make up passwords, each browser release is new."""
+    return is_secret(key) or key == "header:user-agent" or key.startswith("header:sec-ch-ua")
+
+
 class Traits(NamedTuple):
     """What makes two parameters alike: normal kinds, character classes (single bits) and numbers, of `n` observations."""
 
@@ -42,7 +47,7 @@ class Traits(NamedTuple):
 
 
 class ParameterLearner:
-    """Learns one parameter; `formless`: what people make up, like passwords, has no structure to learn."""
+    """Learns one parameter; `formless`: see `is_formless`."""
 
     def __init__(self, *, formless: bool = False) -> None:
         self._formless = formless
@@ -135,7 +140,7 @@ class ParameterLearner:
         values = None
         if not self._values.overflowed and "" not in self._values.values:
             values = frozenset(self._values.normal(quorum))
-        if values is None or len(values) > _MAX_ENUMERATION:
+        if values is None or len(values) > _MAX_ENUMERATION or self._formless:
             surprises.pop(FindingCode.VALUE, None)
         lengths = _interval(self._lengths.values.items(), quorum)
         if lengths is None:
@@ -209,7 +214,7 @@ class _Names:
             if len(self.learners) >= _MAX_PARAMETERS:
                 self.overflow.add(caller, window)
                 return
-            learner = self.learners[parameter.key] = ParameterLearner(formless=is_secret(parameter.key))
+            learner = self.learners[parameter.key] = ParameterLearner(formless=is_formless(parameter.key))
         learner.update(parameter, caller, window)
 
     def merge(self, other: "_Names") -> None:
@@ -223,7 +228,7 @@ class _Names:
                     learner._fold()
                     self.overflow.merge(learner.total)
                     continue
-                mine = self.learners[key] = ParameterLearner(formless=is_secret(key))
+                mine = self.learners[key] = ParameterLearner(formless=is_formless(key))
             mine.merge(learner)
 
     def _make_room(self) -> None:

@@ -8,9 +8,8 @@ integer here and as a UUID there stay apart.
 from collections.abc import Iterable, Mapping
 from typing import Final, TypeVar
 
-from authz_server.engine.observe import is_secret
 from authz_server.engine.parameters import Interval
-from trainer.fit_parameters import ParameterLearner, Traits
+from trainer.fit_parameters import ParameterLearner, Traits, is_formless
 from trainer.support import Quorum
 
 __all__ = ["to_kin"]
@@ -33,7 +32,7 @@ def to_kin(learners: Mapping[Key, ParameterLearner], quorum: Quorum) -> dict[Key
     kin = {}
     for keys in by_name.values():
         for family in _families({key: learners[key].traits(quorum) for key in keys} if len(keys) > 1 else {}):
-            together = ParameterLearner(formless=is_secret(family[0][1]))
+            together = ParameterLearner(formless=is_formless(family[0][1]))
             for key in family:
                 together.merge(learners[key])
             kin.update(dict.fromkeys(family, together))
