@@ -103,10 +103,11 @@ def test_too_many_waiting_events_are_counted_and_told(pipe: tuple[int, int], mon
 def test_emitting_does_not_wait_when_nobody_reads() -> None:
     reading, writing = os.pipe()
     handler = handler_to(writing)
-    for _ in range(log.MAX_WAITING + 500):
+    for _ in range(1_000):
         handler.emit(record("x" * 200))
-
-    handler.flush()  # gives up after a second: the pipe is full
+    handler.flush()  # gives up after a second: the pipe is full, and the thread waits in its write
+    for _ in range(log.MAX_WAITING + 1):
+        handler.emit(record("x" * 200))
 
     os.close(reading)  # ends the write that waits
     handler.close()
