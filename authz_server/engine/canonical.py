@@ -11,9 +11,10 @@ from typing import Final
 
 import msgspec
 
-from authz_server.engine.body import to_leaves
+from authz_server.engine.bodies import graphql
+from authz_server.engine.body import Fact, Leaf, to_leaves
 from authz_server.engine.call import BodyKind, Call, Caller, Flag, Kind, Parameter
-from authz_server.engine.observe import MAX_NAME, Observer, is_name
+from authz_server.engine.observe import MAX_CUT_NAME, Observer, bounded_name
 from authz_server.engine.policy import SessionSource
 from authz_server.engine.target import split_pairs, split_target
 
@@ -23,7 +24,6 @@ MAX_HEADERS: Final = 64
 MAX_PARAMETERS: Final = 384
 _MAX_METHOD: Final = 32
 
-_WRITTEN = re.compile(r"[\w.:$~@/\[\]-]+\Z")
 _METHOD = re.compile(r"[A-Z][A-Z_-]{0,31}\Z")
 
 _TRANSPORT_HEADERS: Final = frozenset(
@@ -82,7 +82,8 @@ def to_call(raw: RawCall, observer: Observer, sources: Sequence[SessionSource] =
     segments, query = split_target(raw.target, flags)
     cookies = split_pairs(raw.headers.get("cookie", ""), ";", flags)
     parameters: list[Parameter] = []
-    _add_pairs(parameters, "query:", split_pairs(query, "&", flags), observer, flags)
+    if query:
+        _add_query(parameters, query, observer, flags)
     body = _add_body(parameters, raw, observer, flags)
     _add_headers(parameters, raw.headers, observer, flags)
     _add_pairs(parameters, "cookie:", cookies, observer, flags)
@@ -113,30 +114,11 @@ def _add_pairs(
 ) -> None:
     names = set()
     for name, value, extra in pairs:
-        key = prefix + _bounded(name)
+        key = prefix + bounded_name(name if len(name) < MAX_CUT_NAME else name[:MAX_CUT_NAME])
         if key in names:
             flags.add(Flag.DUPLICATE_PARAMETER)
         names.add(key)
         parameters.append(observer.text(key, value, extra))
-
-
-@lru_cache(maxsize=4096)
-def _bounded(name: str) -> str:
-    """A parameter's name: as sent where it reads as a name, else masked, so that ids used as names don't multiply.
-
-    Letters stay where a programmer could have written the name (`items[0][id]`), not in a body or query that was cut into
-    pairs but isn't made of any.
-    """
-    if is_name(name):
-        return name
-    short = name[:MAX_NAME]
-    letter = None if _WRITTEN.match(short) else "a"
-    return "".join(
-        [
-            "0" if c.isdigit() else letter or c if c.isalpha() else c if c.isprintable() else "?"
-            for c in short.encode("ascii", "replace").decode()
-        ]
-    )
 
 
 def _add_body(parameters: list[Parameter], raw: RawCall, observer: Observer, flags: set[Flag]) -> BodyKind:
@@ -144,22 +126,44 @@ def _add_body(parameters: list[Parameter], raw: RawCall, observer: Observer, fla
         return BodyKind.TRUNCATED
     if not raw.body:
         return BodyKind.NONE
-    kind, leaves = to_leaves(raw.headers.get("content-type", ""), raw.body, flags)
-    if kind is BodyKind.FORM:
-        _add_pairs(parameters, "body:", [(name, str(value), extra) for name, value, extra, _ in leaves], observer, flags)
-        return kind
-    for name, value, _, _ in leaves:
-        if isinstance(value, Kind):
-            parameters.append(Parameter("body:" + name, value, 0, 0, ""))
-        else:
-            parameters.append(observer.scalar("body:" + name, value))
+    headers = raw.headers
+    kind, leaves = to_leaves(
+        headers.get("content-type", ""), raw.body, flags, headers.get("content-encoding", ""), headers.get("grpc-encoding", "")
+    )
+    _add_leaves(parameters, "body:", leaves, observer)
+    if (kind is BodyKind.FORM or kind is BodyKind.MULTIPART) and len({leaf[0] for leaf in leaves}) < len(leaves):
+        flags.add(Flag.DUPLICATE_PARAMETER)
     return kind
+
+
+def _add_leaves(parameters: list[Parameter], prefix: str, leaves: list[Leaf], observer: Observer) -> None:
+    scalar, text = observer.scalar, observer.text
+    for name, value, extra, typed in leaves:
+        if typed:
+            if isinstance(value, Kind):
+                parameters.append(Parameter(prefix + name, value, 0, 0, ""))
+            else:
+                parameters.append(scalar(prefix + name, value))
+        elif type(value) is Fact:
+            parameters.append(observer.segment(prefix + name, str(value)))
+        else:
+            parameters.append(text(prefix + name, value, extra))  # type: ignore[arg-type]  # without a type of its own it is text
+
+
+def _add_query(parameters: list[Parameter], query: str, observer: Observer, flags: set[Flag]) -> None:
+    pairs = split_pairs(query, "&", flags)
+    if "query=" in query:
+        leaves = graphql.from_query(pairs, flags)
+        if leaves is not None:
+            pairs = [pair for pair in pairs if pair[0] not in ("query", "variables")]
+            _add_leaves(parameters, "query:", leaves, observer)
+    _add_pairs(parameters, "query:", pairs, observer, flags)
 
 
 def _add_headers(parameters: list[Parameter], headers: dict[str, str], observer: Observer, flags: set[Flag]) -> None:
     count = 0
     for name, value in headers.items():
-        key = _header_key(name)
+        key = _header_key(name if len(name) < MAX_CUT_NAME else name[:MAX_CUT_NAME])
         if not key:
             continue
         count += 1
@@ -174,7 +178,7 @@ def _header_key(name: str) -> str:
     """The parameter that a header is; empty for one that isn't."""
     if name in _TRANSPORT_HEADERS or name[:1] == ":" or name.startswith("x-envoy-"):
         return ""
-    return "header:" + _bounded(name)
+    return "header:" + bounded_name(name)
 
 
 def _to_caller(

@@ -13,11 +13,13 @@ from authz_server.engine.call import Kind, Parameter
 
 __all__ = [
     "CLASS_NAMES",
+    "MAX_CUT_NAME",
     "MAX_DIGESTED",
     "MAX_NAME",
     "MAX_SYMBOLS",
     "MAX_TEXT",
     "Observer",
+    "bounded_name",
     "class_names",
     "is_name",
     "is_secret",
@@ -32,6 +34,7 @@ MAX_DIGESTED: Final = 256
 """Characters of the longest value that has a digest: a user agent has one, a document hasn't."""
 MAX_NAME: Final = 64
 """Characters of a parameter's name that are kept; an attacker chooses names too."""
+MAX_CUT_NAME: Final = MAX_NAME + 1
 _CACHED_LENGTH: Final = 256
 _CACHE_ENTRIES: Final = 8192
 _EXACT_NUMBER: Final = 1e6
@@ -91,6 +94,7 @@ _HEX = re.compile(r"(?=[0-9a-fA-F]{0,64}[0-9])[0-9a-fA-F]{8,128}\Z")
 _TOKEN = re.compile(r"(?=[A-Za-z_+/=.-]{0,255}[0-9])(?=[0-9_+/=.-]{0,255}[A-Za-z])[A-Za-z0-9_+/=.-]{16,256}\Z")
 _WORD = re.compile(r"[A-Za-z_.][A-Za-z_.-]{0,63}\Z")
 _NAME = re.compile(r"@?[A-Za-z_.~$-]{0,48}(?:[A-Za-z_.~-][0-9]{1,2}){0,2}[A-Za-z_.~:-]{0,48}\Z")
+_WRITTEN = re.compile(r"[\w.:$~@/\[\]-]+\Z")
 _CASE_CHANGE = re.compile(r"[a-z][A-Z]|[A-Z]{2}[a-z]")
 
 _SECRET = re.compile(
@@ -106,6 +110,25 @@ def is_name(text: str) -> bool:
     this rule, a UUID, an amount, a hash or an e-mail address isn't.
     """
     return len(text) <= MAX_NAME and _NAME.match(text) is not None and len(_CASE_CHANGE.findall(text)) <= 6
+
+
+@lru_cache(maxsize=4096)
+def bounded_name(name: str) -> str:
+    """A parameter's name: as sent where it reads as a name, else masked, so that ids used as names don't multiply.
+
+    Letters stay where a programmer could have written the name (`items[0][id]`), not in a body or query that was cut into
+    pairs but isn't made of any. Callers cut `name` to `MAX_CUT_NAME`, which changes nothing but what the cache holds.
+    """
+    if is_name(name):
+        return name
+    short = name[:MAX_NAME]
+    letter = None if _WRITTEN.match(short) else "a"
+    return "".join(
+        [
+            "0" if c.isdigit() else letter or c if c.isalpha() else c if c.isprintable() else "?"
+            for c in short.encode("ascii", "replace").decode()
+        ]
+    )
 
 
 def is_secret(key: str) -> bool:
@@ -204,6 +227,8 @@ class Observer:
 
     def digest(self, text: str) -> str:
         """Hash a session or address: 12 hexadecimal digits, empty for the empty text."""
+        if len(text) > _CACHED_LENGTH:
+            return self._digest(text)
         return self._cached_session(text) if text else ""
 
     def text(self, key: str, value: str, extra_classes: int = 0) -> Parameter:
@@ -255,12 +280,17 @@ class Observer:
 
     def _observe(self, key: str, value: str, extra_classes: int, shown: str | None) -> Parameter:
         kind = _kind_of(value)
-        masked = value.translate(_MASK)
+        if len(value) <= MAX_TEXT:
+            masked = value.translate(_MASK)
+            distinct = set(masked)
+        else:  # of a long value all characters count, but only the first are masked one by one
+            masked = value[:MAX_TEXT].translate(_MASK)
+            distinct = set("".join(set(value)).translate(_MASK))
         classes = extra_classes
-        for char in set(masked):
+        for char in distinct:
             classes |= _CLASS_OF_MASKED.get(char, _WIDE)
         if classes & _WIDE:
-            masked = "".join([char if char in _CLASS_OF_MASKED else "·" for char in masked[:MAX_TEXT]])
+            masked = "".join([char if char in _CLASS_OF_MASKED else "·" for char in masked])
         number = None
         digest = ""
         if not _is_secret(key):
@@ -268,4 +298,4 @@ class Observer:
                 number = _rounded(float(value))
             if len(value) <= MAX_DIGESTED:
                 digest = self._digest(value)
-        return Parameter(key, kind, len(value), classes, shown if shown is not None else masked[:MAX_TEXT], number, digest)
+        return Parameter(key, kind, len(value), classes, shown if shown is not None else masked, number, digest)

@@ -5,10 +5,12 @@ answered by `failure_mode_allow`; nothing else.
 """
 
 import argparse
+import gzip
 import logging
 import random
 import sys
 import time
+import zlib
 from collections import Counter
 from pathlib import Path
 from typing import Any, Final
@@ -60,6 +62,8 @@ TARGETS: Final = (
         "/" + "a" * 9_000,
         "/{*}/%7B*%7D",
         "/\U0010ffff",
+        "/graphql?query=%7Ba(b:%22c%22)%7B...D%7D%7D+fragment+D+on+E%7Bf%7D&variables=%7B%22x%22:1%7D",
+        "/?query=%7B&variables=%7B",
     ),
 )
 BODIES: Final = (
@@ -70,6 +74,20 @@ BODIES: Final = (
         b'{"a":"\\ud800"}',
         b'{"a":' + b"9" * 5_000 + b"}",
         b"\xff\xfe\x00",
+    ),
+    *(
+        b'--b\r\nContent-Disposition: form-data; name="a"\r\n\r\n1\r\n--b--\r\n',
+        b"--b\r\nContent-Disposition: form-data; name=f; filename=x.y\r\nContent-Type: image/png\r\n\r\n\x89P\r\n\x1a\n\r\n--b--",
+        b"<?xml version='1.0' encoding='utf-8'?><s:a xmlns:s='x' b='1'><c>2</c><![CDATA[d]]>&amp;</s:a>",
+        b"<!DOCTYPE a [<!ENTITY l 'lol'><!ENTITY m '&l;&l;'>]><a>&m;</a>",
+        b'{"query":"query A($x:[Int!]=[1]){b:c(d:$x,e:{f:[1.5,\\"g\\",H]}){...I @j}} fragment I on K{l}","variables":{"x":[1]}}',
+        b'[{"query":"{a}"},{"query":"mutation{b}"}]',
+        b'{a(b:"""c"""){d}}',
+        b"\0\0\0\0\x0b\x0a\x05hello\x10\xff\x01\1\0\0\0\x02\x1a\0\0\0\0\0\x0a\x0a\x08\x0a\x06\x0a\x04\x0a\x02\x08\x01",
+        b"AAAAAAIIAQ==",
+        gzip.compress(b'{"count":2}', mtime=0),
+        zlib.compress(b"a=1"),
+        gzip.compress(bytes(4 << 20), mtime=0),
     ),
     *(b"a=1&a=2&b=%E9+x", b"&=&&==", b"\0\0\0\0\x02\x08\x01", b'{"~/":{"":[[],{}]}}', b'{"count":2', b'"x"', b"7", b" {}"),
 )
@@ -96,8 +114,23 @@ SNIPPETS: Final = (
     "@",
 )
 METHODS: Final = ("GET", "POST", "PROPFIND", "get", "", "G\x00T", "X" * 100)
+KINDS: Final = (
+    *("multipart/form-data; boundary=b", 'multipart/form-data; boundary="b', "application/soap+xml", "application/graphql"),
+    *("application/grpc-web+proto", "application/grpc-web-text", "application/grpc+json", "application/x-protobuf", "text/plain"),
+    *("application/x-ndjson", "image/png", "multipart/form-data"),
+)
 HEADERS: Final[dict[str, tuple[str, ...]]] = {
-    "content-type": ("application/json", "application/x-www-form-urlencoded", "application/grpc", "text/xml", ";", "/json"),
+    "content-type": (
+        "application/json",
+        "application/x-www-form-urlencoded",
+        "application/grpc",
+        "text/xml",
+        ";",
+        "/json",
+        *KINDS,
+    ),
+    "content-encoding": ("", "", "gzip", "deflate", "br", "gzip,deflate", ","),
+    "grpc-encoding": ("", "identity", "gzip", "snappy"),
     "cookie": ("sid=1", "a=1; a=2;;=;x", "sid=" + "y" * 500),
     "x-envoy-auth-partial-body": ("true", "false", "1"),
     "x-forwarded-for": ("1.1.1.1, 2.2.2.2", ",", ""),

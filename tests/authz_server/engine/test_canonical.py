@@ -1,6 +1,8 @@
 """From a RawCall to a Call: what counts as a parameter, workloads, sessions, bounds, and that no clear value gets through."""
 
+import gzip
 import hashlib
+import json
 import re
 from typing import Any
 
@@ -29,6 +31,8 @@ from tests.factories_engine import (
     raw_call,
     ready,
 )
+
+MULTIPART = "multipart/form-data; boundary=b"
 
 
 def keys(made: Call) -> list[str]:
@@ -201,6 +205,72 @@ def test_a_call_without_http_has_a_caller_and_nothing_else() -> None:
     assert made.caller.session
 
 
+def body_keys(content_type: str, body: bytes, **headers: str) -> list[str]:
+    made = call("POST", "/", headers={"content-type": content_type, **headers}, body=body)
+    return [key for key in keys(made) if key.startswith("body:")]
+
+
+def part(name: str, content: str) -> bytes:
+    return f'--b\r\ncontent-disposition: form-data; name="{name}"\r\n\r\n{content}\r\n'.encode()
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body", "expected"),
+    [
+        (MULTIPART, part("a", "1") + b"--b--", ["body:a"]),
+        (MULTIPART, part("a" * 90, "1") + b"--b--", ["body:" + "a" * 64]),
+        ("text/xml", b"<a x='1'><b>2</b></a>", ["body:/a/@x", "body:/a/b"]),
+        ("application/grpc", b"\0\0\0\0\2\x08\x01", ["body:messages", "body:/1"]),
+        ("image/png", b"\x89PNG\r\n\x1a\n", ["body:size", "body:magic"]),
+    ],
+)
+def test_other_formats_become_parameters(content_type: str, body: bytes, expected: list[str]) -> None:
+    assert expected == body_keys(content_type, body)
+
+
+def test_headers_of_encodings_are_heeded() -> None:
+    assert body_keys("application/json", gzip.compress(b'{"a":1}'), **{"content-encoding": "gzip"}) == ["body:/a"]
+    message = gzip.compress(b"\x08\x01")
+    framed = b"\1" + len(message).to_bytes(4, "big") + message
+    assert body_keys("application/grpc", framed, **{"grpc-encoding": "gzip"}) == ["body:messages", "body:/1"]
+
+
+def test_what_we_say_of_a_body_is_shown_and_typed() -> None:
+    made = call("POST", "/", headers={"content-type": "text/plain"}, body=b"hello")
+    size, magic, _ = made.parameters
+    assert (size.kind, size.number, magic.kind, magic.text) == (Kind.INTEGER, 5, Kind.WORD, "text")
+
+
+def test_only_a_format_that_says_types_makes_a_text_of_digits_a_string() -> None:
+    graphql = json_call("/", b'{"query":"{a(x:\\"7\\", y:7)}"}')
+    kinds = {parameter.key: parameter.kind for parameter in graphql.parameters}
+    assert (graphql.body, kinds["body:arguments/a/x"], kinds["body:arguments/a/y"]) == (
+        BodyKind.GRAPHQL,
+        Kind.STRING,
+        Kind.INTEGER,
+    )
+    assert call("POST", "/", headers={"content-type": "text/xml"}, body=b"<a>7</a>").parameters[0].kind is Kind.INTEGER
+    assert (
+        call("POST", "/", headers={"content-type": MULTIPART}, body=part("a", "7") + b"--b--").parameters[0].kind is Kind.INTEGER
+    )
+
+
+def test_duplicate_parts_are_flagged_and_repeated_elements_are_not() -> None:
+    assert call("POST", "/", headers={"content-type": MULTIPART}, body=part("a", "1") * 2 + b"--b--").flags == (
+        Flag.DUPLICATE_PARAMETER,
+    )
+    assert call("POST", "/", headers={"content-type": "text/xml"}, body=b"<a><b/><b/></a>").flags == ()
+
+
+def test_graphql_in_a_query_string_is_read() -> None:
+    made = call("GET", "/graphql?query=%7Buser(id:7)%7Bname%7D%7D&variables=%7B%22x%22:1%7D&b=2")
+    assert (made.body, made.flags) == (BodyKind.NONE, ())
+    assert [key for key in keys(made) if not key.startswith("query:operation")] == [
+        *("query:fields/user", "query:fields/user/name", "query:arguments/user/id", "query:variables/x", "query:b"),
+    ]
+    assert keys(call("GET", "/search?query=red+%7Bshoes&variables=x")) == ["query:query", "query:variables"]
+
+
 def test_headers_and_parameters_are_bounded_and_flagged() -> None:
     many = call(headers={f"x-h{chr(97 + i // 26)}{chr(97 + i % 26)}": "1" for i in range(MAX_HEADERS + 5)})
     assert (len(many.parameters), many.flags) == (MAX_HEADERS, (Flag.TOO_MANY,))
@@ -227,7 +297,12 @@ TEXTS = st.text(max_size=40)
     target=st.one_of(TEXTS, st.text("/%.;\\?&=#2eEfF+*:a", max_size=40)),
     headers=st.dictionaries(st.sampled_from(["cookie", "content-type", "x-a", "host", "accept"]), TEXTS, max_size=4),
     body=st.none() | st.binary(max_size=60),
-    kind=st.sampled_from(["", "application/json", "application/x-www-form-urlencoded"]),
+    kind=st.sampled_from(
+        [
+            *("", "application/json", "application/x-www-form-urlencoded", MULTIPART, "text/xml", "application/graphql"),
+            *("application/grpc", "application/x-protobuf", "image/png"),
+        ]
+    ),
 )
 @settings(max_examples=120, deadline=None)
 def test_any_request_yields_a_call_that_is_judged(
@@ -265,7 +340,13 @@ def written(made: Call) -> str:
 
 
 @given(
-    secret=SECRET, place=st.sampled_from(["json", "deep", "form", "query", "header", "cookie", "authorization", "broken", "raw"])
+    secret=SECRET,
+    place=st.sampled_from(
+        [
+            *("json", "deep", "form", "query", "header", "cookie", "authorization", "broken", "raw", "multipart", "file", "xml"),
+            *("attribute", "graphql", "variables", "graphql query", "grpc", "gzip"),
+        ]
+    ),
 )
 @settings(max_examples=120, deadline=None)
 def test_no_clear_value_is_stored_or_logged(secret: str, place: str) -> None:
@@ -282,6 +363,30 @@ def test_no_clear_value_is_stored_or_logged(secret: str, place: str) -> None:
         ),
         "broken": json_call("/login", f'{{"note":"{secret}"'.encode()),
         "raw": call("POST", "/login", headers={"content-type": "text/plain"}, body=secret.encode()),
+        "multipart": call("POST", "/login", headers={"content-type": MULTIPART}, body=part("note", secret) + b"--b--"),
+        "file": call(
+            "POST",
+            "/login",
+            headers={"content-type": MULTIPART},
+            body=part(f'note"; filename="{secret}.{secret}', secret) + b"--b--",
+        ),
+        "xml": call("POST", "/login", headers={"content-type": "text/xml"}, body=f"<a><b>{secret}</b></a>".encode()),
+        "attribute": call("POST", "/login", headers={"content-type": "text/xml"}, body=f'<a b="{secret}"/>'.encode()),
+        "graphql": json_call("/login", json.dumps({"query": f'{{a(b: "{secret}")}}'}).encode()),
+        "variables": json_call("/login", json.dumps({"query": "{a}", "variables": {"b": secret}}).encode()),
+        "graphql query": call("GET", f"/login?query=%7Ba(b:%22{escaped}%22)%7D"),
+        "grpc": call(
+            "POST",
+            "/login",
+            headers={"content-type": "application/grpc"},
+            body=bytes([0, 0, 0, 0, len(secret) + 2, 10, len(secret)]) + secret.encode(),
+        ),
+        "gzip": call(
+            "POST",
+            "/login",
+            headers={**JSON, "content-encoding": "gzip"},
+            body=gzip.compress(json.dumps({"note": secret}).encode()),
+        ),
     }
     shown = written(cases[place])
     assert not [run for run in runs(secret) if run.lower() not in ALLOWED and run in shown]

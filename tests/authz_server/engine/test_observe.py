@@ -135,6 +135,12 @@ def test_bytes_that_are_not_utf8_have_a_class_of_their_own() -> None:
     assert "bytes that aren't UTF-8" in class_names(OBSERVER.text("query:q", "\u00ff", NOT_UTF8).classes)
 
 
+def test_every_character_of_a_long_value_counts_and_the_first_are_shown() -> None:
+    seen = OBSERVER.text("query:q", "a" * 100_000 + "'\u00e9\x00")
+    assert (seen.length, seen.text) == (100_003, "a" * MAX_TEXT)
+    assert seen.classes == OBSERVER.text("query:q", "a'\u00e9\x00").classes
+
+
 def test_every_class_has_one_name() -> None:
     assert len(set(CLASS_NAMES)) == len(CLASS_NAMES)
     assert list(CLASS_NAMES) == class_names((1 << len(CLASS_NAMES)) - 1)

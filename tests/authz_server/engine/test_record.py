@@ -24,6 +24,21 @@ from tests.factories_engine import FORM, JSON, call, ready
 ID = "0123456789abcdef0123456789abcdef"
 
 
+OTHERS = (
+    "text/xml",
+    "application/graphql",
+    "application/grpc",
+    "application/x-protobuf",
+    "multipart/form-data; boundary=b",
+    "x/y",
+)
+BODIES = (
+    *(b"<a x='1'>2</a>", b"{a(x:1e999,y:9e400)}", b'{"query":"{a}"}', b"\0\0\0\0\x09\x09" + b"\xff" * 8, b"\x0d\0\0\xc0\x7f"),
+    b'--b\r\ncontent-disposition: form-data; name="a"; filename="b.c"\r\n\r\nx\r\n--b--',
+)
+"""Also infinities and not-a-numbers, which JSON can't write."""
+
+
 def stored(made: Call, mode: Mode = Mode.ENFORCE) -> CallRecord:
     return to_call_record(made, to_verdict(decide(made, ready(), None), made, Rule(mode), ID, "r-1"))
 
@@ -41,8 +56,11 @@ def test_status_is_unknown_until_it_is_known() -> None:
 @given(
     target=st.text(max_size=40),
     headers=st.dictionaries(st.sampled_from(["cookie", "x-a"]), st.text(max_size=20)),
-    kind=st.sampled_from([{}, JSON, FORM]),
-    body=st.none() | st.binary(max_size=40) | st.floats(allow_nan=False, allow_infinity=False).map(lambda n: f"[{n!r}]".encode()),
+    kind=st.sampled_from([{}, JSON, FORM, *({"content-type": kind} for kind in OTHERS)]),
+    body=st.none()
+    | st.binary(max_size=40)
+    | st.sampled_from(BODIES)
+    | st.floats(allow_nan=False, allow_infinity=False).map(lambda n: f"[{n!r}]".encode()),
 )
 @settings(max_examples=150, deadline=None)
 def test_write_then_read_gives_the_very_call_back(

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from authz_server.engine.call import Flag
 from authz_server.engine.observe import NOT_UTF8
-from authz_server.engine.target import MAX_PAIRS, MAX_SEGMENTS, MAX_TARGET, decode, split_pairs, split_target
+from authz_server.engine.target import MAX_ESCAPES, MAX_PAIRS, MAX_SEGMENTS, MAX_TARGET, decode, split_pairs, split_target
 
 TARGETS: list[tuple[str, list[str], str, set[Flag]]] = [
     ("/", [""], "", set()),
@@ -146,6 +146,11 @@ def test_decode_once(text: str, plus: bool, expected: tuple[str, int]) -> None:
 )
 def test_split_pairs(text: str, separator: str, pairs: list[tuple[str, str]]) -> None:
     assert pairs == [(name, value) for name, value, _ in split_pairs(text, separator, set())]
+
+
+def test_too_many_escapes_are_flagged_and_not_decoded() -> None:
+    flags: set[Flag] = set()
+    assert (split_pairs("a=" + "%41" * (MAX_ESCAPES + 1), "&", flags), flags) == ([], {Flag.TOO_MANY})
 
 
 def test_too_many_pairs_are_bounded_and_flagged() -> None:
