@@ -62,6 +62,10 @@ def detection(
     ] = None,
     poison: Annotated[PoisonAs | None, typer.Option(help="Also with attacks mixed into training.")] = None,
     share: Annotated[float, typer.Option(min=0, max=1, help="Share of the attack rows that --poison mixes in.")] = 0.01,
+    clients: Annotated[
+        int,
+        typer.Option(min=0, help="Give rows without a client one of so many, so that poisoners don't stand out by having one."),
+    ] = 0,
     memory: Annotated[bool, typer.Option("--memory", help="Instead: training's memory at many calls.")] = False,  # noqa: FBT002
     calls: Annotated[list[int] | None, typer.Option(help="How many, for --memory. Default: 100,000 and 1,000,000.")] = None,
     ablation: Annotated[bool, typer.Option("--ablation", help="Instead: what each check earns.")] = False,  # noqa: FBT002
@@ -75,7 +79,9 @@ def detection(
     if memory or ablation:
         return
     poisons = [Poison(clients, share) for clients in _CLIENTS[poison]] if poison else []
-    detections.run(files or [], budget or detections.BUDGETS, drop_headers=drop_headers, poisons=poisons, seed=seed)
+    detections.run(
+        files or [], budget or detections.BUDGETS, drop_headers=drop_headers, poisons=poisons, clients=clients, seed=seed
+    )
 
 
 if __name__ == "__main__":

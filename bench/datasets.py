@@ -50,8 +50,14 @@ def data_directory() -> Path:
     return Path(told) if told else Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
-def prepare(path: Path, directory: Path, *, drop_headers: bool, poison: Poison | None = None, seed: int = 1) -> Prepared:
-    """Write the two files into `directory`; streamed, so memory holds only the rows that poison."""
+def prepare(
+    path: Path, directory: Path, *, drop_headers: bool, poison: Poison | None = None, clients: int = 0, seed: int = 1
+) -> Prepared:
+    """Write the two files into `directory`; streamed, so memory holds only the rows that poison.
+
+    `clients` above 0: rows without a client get one of so many, by chance: where nobody else has a name, poisoners stand out by
+    theirs.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     teaching, attacks, rows, split = _survey(path)
     notes = [] if split else [f"no split: the first {_TRAIN_SHARE:.0%} of the rows teach"]
@@ -62,11 +68,16 @@ def prepare(path: Path, directory: Path, *, drop_headers: bool, poison: Poison |
         notes.append(
             f"{len(poisoning)} of {attacks:,} attack rows among {teaching:,} teaching ones as {poison.clients} client(s)"
         )
+    if clients:
+        notes.append(f"rows without a client are of {clients} made-up ones")
+    names = random.Random(f"clients:{seed}")
     every = teaching / len(poisoning) if poisoning else float("inf")
     train, everything = directory / "train.jsonl", directory / "all.jsonl"
     taught = put = 0
     with train.open("w", encoding="utf-8") as teach, everything.open("w", encoding="utf-8") as judge:
         for number, row in enumerate(_rows(path, drop_headers=drop_headers)):
+            if clients and row.get("client") is None:
+                row["client"] = f"client {names.randrange(clients)}"
             if not split:
                 row["split"] = "train" if number < rows * _TRAIN_SHARE else "test"
             _write(judge, row)

@@ -75,15 +75,15 @@ def run(
     *,
     drop_headers: bool | None = None,
     poisons: Sequence[Poison] = (),
+    clients: int = 0,
     seed: int = 1,
 ) -> list[Measured]:
     """Measure each file, clean and with each poison; print the tables, write bench/out/detection.json."""
     measured: list[Measured] = []
     for path in files_or_default(files):
         print(f"learning {path.name}", flush=True)
-        measured.append(measure(path, budgets, drop_headers=drop_headers, seed=seed))
-        for poison in poisons:
-            measured.append(measure(path, budgets, drop_headers=drop_headers, poison=poison, seed=seed))
+        for poison in (None, *poisons):
+            measured.append(measure(path, budgets, drop_headers=drop_headers, poison=poison, clients=clients, seed=seed))
     if measured:
         print("\n" + _rates(measured))
         print("\n" + _costs(measured))
@@ -95,14 +95,20 @@ def run(
 
 
 def measure(
-    path: Path, budgets: Sequence[float], *, drop_headers: bool | None = None, poison: Poison | None = None, seed: int = 1
+    path: Path,
+    budgets: Sequence[float],
+    *,
+    drop_headers: bool | None = None,
+    poison: Poison | None = None,
+    clients: int = 0,
+    seed: int = 1,
 ) -> Measured:
     """Import, train and evaluate one file. `drop_headers` None: for the files that need it."""
     name = path.name.partition(".")[0]
     with tempfile.TemporaryDirectory(prefix="meshwarden-bench-") as place:
         directory = Path(place)
         drop = name in DROPPED_BY_DEFAULT if drop_headers is None else drop_headers
-        prepared = prepare(path, directory / _DATA, drop_headers=drop, poison=poison, seed=seed)
+        prepared = prepare(path, directory / _DATA, drop_headers=drop, poison=poison, clients=clients, seed=seed)
         observer = Observer()
         store, out = str(directory / "store"), str(directory / "bundle")
         began = time.process_time()

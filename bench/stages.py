@@ -32,9 +32,10 @@ from bench.table import quantile
 
 __all__ = ["STAGES", "decide_us", "measure_stages"]
 
-STAGES: Final = ("parse", "to_raw", "to_call", "decide", "to_verdict", "to_response", "listener", "check", "record")
+STAGES: Final = ("parse", "to_raw", "to_call", "decide", "to_verdict", "to_response", "listener", "check", "record", "yardstick")
 """`decide` with looking up the caller's history; `listener`: metrics, decision log, recorder's queue; `check`: all of these by
-the real Checker; `record`: encoding the stored line, which another thread does behind the answer."""
+the real Checker; `record`: encoding the stored line, which another thread does behind the answer;
+`yardstick`: a fixed loop, by which runs on busy or other machines can be compared."""
 _ROUNDS: Final = 3
 _now = time.perf_counter_ns
 
@@ -75,6 +76,13 @@ def measure_stages(
     return {
         name: {stage: _us([one - clock for one in times]) for stage, times in stages.items()} for name, stages in spent.items()
     }
+
+
+def _loop() -> int:
+    total = 0
+    for i in range(300):
+        total += i * i & 7
+    return total
 
 
 def _us(spent: Sequence[float]) -> tuple[float, float]:
@@ -128,7 +136,10 @@ class _Line:
             spent[stage].append(time_ns)
         t8 = _now()
         encode_record(to_call_record(call, verdict))
-        spent["record"].append(_now() - t8)
+        t9 = _now()
+        _loop()
+        spent["record"].append(t9 - t8)
+        spent["yardstick"].append(_now() - t9)
 
     def whole(self, message: bytes, spent: dict[str, list[int]]) -> None:
         began = _now()

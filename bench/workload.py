@@ -31,6 +31,8 @@ ATTACKS: Final = ("negative-count", "unknown-field", "sql-injection", "unknown-p
 SESSION: Final = (SessionSource(cookie="session"), SessionSource(header="x-forwarded-for"), SessionSource(principal=True))
 """Where sessions are read from, as in demo/enforcement.yaml."""
 _START: Final = 1_750_000_000.0
+_HASTE: Final = 1000.0
+"""Times slower than the demo's people, who think in milliseconds."""
 _PARALLEL: Final = 24
 """Visits at a time."""
 _CHUNK: Final = 5_000
@@ -93,7 +95,7 @@ def _chunk(seed: int, phase: str, calls: int, start: float) -> Iterator[tuple[fl
         while len(active) < _PARALLEL and (visit := next(waiting, None)) is not None:
             number += 1
             visitor = _Visitor(visit, rng, rng.randrange(10**9))
-            heapq.heappush(active, (now + rng.random() * 0.05, number, visitor, 0))
+            heapq.heappush(active, (now + rng.random() * 10, number, visitor, 0))
         if not active:
             return
         now, order, visitor, step = heapq.heappop(active)
@@ -101,7 +103,7 @@ def _chunk(seed: int, phase: str, calls: int, start: float) -> Iterator[tuple[fl
             for check in _answered(request, visitor, now):
                 yield now, check
         if step + 1 < len(visitor.steps):
-            pause = 0.002 + max(request.pause for request in visitor.steps[step + 1])
+            pause = 0.1 + _HASTE * max(request.pause for request in visitor.steps[step + 1])
             heapq.heappush(active, (now + pause, order, visitor, step + 1))
 
 
@@ -162,14 +164,14 @@ def _people(seed: int, phase: str, calls: int) -> Iterator[tuple[Person, str, ra
 def quick_orders(seed: int, phase: str, calls: int) -> list[bytes]:
     """Make quick orders alone, each of another content, so that no cache has seen it."""
     people = enumerate(_people(seed, phase, calls))
-    return [quick_order(who, session, _START + 1e5 + n / 1e3, rng) for n, (who, session, rng) in people]
+    return [quick_order(who, session, _START + 1e6 + n / 10, rng) for n, (who, session, rng) in people]
 
 
 def abnormal(seed: int, phase: str, calls: int) -> list[bytes]:
     """Make abnormal calls, by turns as `ATTACKS` says."""
     made = []
     for n, (who, session, rng) in enumerate(_people(seed, phase, calls)):
-        now = _START + 1e5 + n / 1e3
+        now = _START + 1e6 + n / 10
         headers = {"x-forwarded-for": who.address, "user-agent": who.agent, "cookie": f"session={session}", "accept": "*/*"}
         attack = n % len(ATTACKS)
         if attack == 0:
