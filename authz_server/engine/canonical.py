@@ -80,13 +80,15 @@ def to_call(raw: RawCall, observer: Observer, sources: Sequence[SessionSource] =
         return Call(raw.ts, raw.workload, "", (), flags=(Flag.NOT_HTTP,), caller=_to_caller(raw, observer, (), sources))
     flags: set[Flag] = set()
     segments, query = split_target(raw.target, flags)
-    cookies = split_pairs(raw.headers.get("cookie", ""), ";", flags)
+    cookie = raw.headers.get("cookie")
+    cookies = split_pairs(cookie, ";", flags) if cookie else []
     parameters: list[Parameter] = []
     if query:
         _add_query(parameters, query, observer, flags)
     body = _add_body(parameters, raw, observer, flags)
     _add_headers(parameters, raw.headers, observer, flags)
-    _add_pairs(parameters, "cookie:", cookies, observer, flags)
+    if cookies:
+        _add_pairs(parameters, "cookie:", cookies, observer, flags)
     if len(parameters) > MAX_PARAMETERS:
         flags.add(Flag.TOO_MANY)
         del parameters[MAX_PARAMETERS:]

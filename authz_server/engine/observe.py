@@ -158,11 +158,15 @@ def structure(text: str) -> str:
 
     The structural view of Kruegel & Vigna (CCS 2003, 4.3) without its Markov model: sets of structures merge exactly.
     """
-    return _RUNS.sub(r"\1", text.translate(_LETTERS))
+    text = text.translate(_LETTERS)
+    for pair, one in _RUNS:
+        while pair in text:
+            text = text.replace(pair, one)
+    return text
 
 
 _LETTERS = str.maketrans("A·", "aa")
-_RUNS = re.compile(r"([a0 ])\1+")
+_RUNS = (("aa", "a"), ("00", "0"), ("  ", " "))
 
 
 @lru_cache(maxsize=_CACHE_ENTRIES)
