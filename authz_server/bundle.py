@@ -3,6 +3,7 @@
     DIR/current                         a file with one word: the revision in force
     DIR/revisions/<revision>/manifest.json
     DIR/revisions/<revision>/workloads/<file>.json
+    DIR/revisions/<revision>/workloads/<file>.description.json     facts for people, which the server doesn't read
 
 A revision's directory never changes once it is there, and `current` is replaced as a whole, so a reader sees the old bundle or
 the new one. `current` is a file and not a symlink, because it must survive object storage, ConfigMaps and Windows shares. A
@@ -16,7 +17,7 @@ import hashlib
 import logging
 import re
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -35,7 +36,16 @@ from authz_server.engine.model import (
 from authz_server.log import StateLog
 from authz_server.place import Place, is_safe, open_place
 
-__all__ = ["KEPT_REVISIONS", "Bundle", "BundleDirectory", "load_bundle", "point_to", "revisions", "write_bundle"]
+__all__ = [
+    "KEPT_REVISIONS",
+    "Bundle",
+    "BundleDirectory",
+    "load_bundle",
+    "point_to",
+    "read_description",
+    "revisions",
+    "write_bundle",
+]
 
 KEPT_REVISIONS: Final = 5
 """Revisions kept for a rollback, the one in force among them."""
@@ -64,16 +74,17 @@ class _Version(msgspec.Struct):
     schema_version: int = 0
 
 
-def load_bundle(place: str | Path, key_id: str, workloads: Collection[str] = (), previous: Bundle | None = None) -> Bundle:
+def load_bundle(place: str | Path, key_id: str | None, workloads: Collection[str] = (), previous: Bundle | None = None) -> Bundle:
     """Read the bundle in force; the empty Bundle where nothing was published. Raises BundleError with every problem.
 
-    `key_id` is our hash key's. `workloads`: only these, empty: all; one that the bundle lacks simply has no model yet. Models
-    that `previous` has with the same digest are taken over from it, not decoded again.
+    `key_id` is our hash key's; None: any will do, nothing is judged with it. `workloads`: only these, empty: all; one that the
+    bundle lacks simply has no model yet. Models that `previous` has with the same digest are taken over from it, not decoded
+    again.
     """
     return _in_force(open_place(place), key_id, workloads, previous or Bundle())
 
 
-def _in_force(place: Place, key_id: str, workloads: Collection[str], previous: Bundle) -> Bundle:
+def _in_force(place: Place, key_id: str | None, workloads: Collection[str], previous: Bundle) -> Bundle:
     try:
         prefix = _prefix(place)
         data = place.read(f"{prefix}manifest.json", MAX_MANIFEST_BYTES)
@@ -95,7 +106,9 @@ def _prefix(place: Place) -> str:
     return f"revisions/{revision}/"
 
 
-def _load(place: Place, prefix: str, data: bytes | None, key_id: str, workloads: Collection[str], previous: Bundle) -> Bundle:
+def _load(
+    place: Place, prefix: str, data: bytes | None, key_id: str | None, workloads: Collection[str], previous: Bundle
+) -> Bundle:
     manifest = _manifest(data, f"{prefix}manifest.json")
     problems = list(_wrong(manifest, prefix, key_id))
     if problems:
@@ -126,8 +139,8 @@ def _manifest(data: bytes | None, name: str) -> Manifest:
         raise BundleError(f"{name}: expected a manifest of schema version {SCHEMA_VERSION}: {cut(error)}") from error
 
 
-def _wrong(manifest: Manifest, prefix: str, key_id: str) -> Iterable[str]:
-    if manifest.key_id != key_id:
+def _wrong(manifest: Manifest, prefix: str, key_id: str | None) -> Iterable[str]:
+    if key_id is not None and manifest.key_id != key_id:
         yield (
             f"expected a bundle learned under our hash key (key id {cut(key_id)}), got one of key id {cut(manifest.key_id)}: "
             "set the same AUTHZ_HASH_KEY as the trainer's"
@@ -140,8 +153,9 @@ def _wrong(manifest: Manifest, prefix: str, key_id: str) -> Iterable[str]:
     if len(manifest.workloads) > MAX_WORKLOADS:
         yield f"manifest.json: expected at most {MAX_WORKLOADS:,} workloads, got {len(manifest.workloads):,}"
     for name, entry in manifest.workloads.items():
-        if not is_safe(entry.file):
-            yield f"manifest.json: workload {cut(name)}: expected a file inside the bundle, got {cut(entry.file)!r}"
+        for file in (entry.file, entry.description) if entry.description else (entry.file,):
+            if not is_safe(file):
+                yield f"manifest.json: workload {cut(name)}: expected a file inside the bundle, got {cut(file)!r}"
 
 
 def _taken_over(name: str, entry: WorkloadEntry, previous: Bundle) -> WorkloadModel | None:
@@ -151,13 +165,31 @@ def _taken_over(name: str, entry: WorkloadEntry, previous: Bundle) -> WorkloadMo
     return previous.models[name].model if same else None
 
 
-def _model(place: Place, prefix: str, name: str, entry: WorkloadEntry) -> WorkloadModel:
-    data = place.read(prefix + entry.file, MAX_MODEL_BYTES)
+def read_description(place: str | Path, bundle: Bundle, workload: str) -> bytes | None:
+    """Read what the trainer described of a workload of `bundle`, loaded from this place; None: it described nothing.
+
+    Raises BundleError where the file isn't what the manifest says.
+    """
+    entry = bundle.manifest.workloads[workload] if bundle.manifest is not None else None
+    if entry is None or not entry.description:
+        return None
+    opened = open_place(place)
+    prefix = f"revisions/{bundle.revision}/" if _prefix(opened) else ""
+    return _checked(opened, prefix, entry.description, entry.description_sha256, workload)
+
+
+def _checked(place: Place, prefix: str, file: str, sha256: str, workload: str) -> bytes:
+    data = place.read(prefix + file, MAX_MODEL_BYTES)
     if data is None:
-        raise BundleError(f"{entry.file}: expected the model of {cut(name)}, got no file")
+        raise BundleError(f"{file}: expected the model of {cut(workload)}, got no file")
     digest = hashlib.sha256(data).hexdigest()
-    if digest != entry.sha256:
-        raise BundleError(f"{entry.file}: expected SHA-256 {cut(entry.sha256)}, got {digest}: damaged or half copied")
+    if digest != sha256:
+        raise BundleError(f"{file}: expected SHA-256 {cut(sha256)}, got {digest}: damaged or half copied")
+    return data
+
+
+def _model(place: Place, prefix: str, name: str, entry: WorkloadEntry) -> WorkloadModel:
+    data = _checked(place, prefix, entry.file, entry.sha256, name)
     try:
         model = decode_model(data)
     except BundleError as error:
@@ -173,14 +205,17 @@ def _revision(manifest: Manifest) -> str:
     return hashlib.sha256(_encode(contents)).hexdigest()[:16]
 
 
-def write_bundle(place: str | Path, models: Iterable[WorkloadModel], created: float, key_id: str) -> Manifest:
+def write_bundle(
+    place: str | Path, models: Iterable[WorkloadModel], created: float, key_id: str, descriptions: Mapping[str, bytes] = {}
+) -> Manifest:
     """Publish a bundle and put it in force; return its manifest. `created`: seconds since the epoch. Raises BundleError.
 
+    `descriptions`: by workload, what is published beside its model and never loaded by the server.
     Deterministic but for `created`; contents published before are put in force as they are, with their first `created`.
     Of older revisions the newest stay, `KEPT_REVISIONS` in all.
     """
     opened = open_place(place)
-    manifest, files = _files(models, created, key_id)
+    manifest, files = _files(models, created, key_id, descriptions)
     target = f"revisions/{manifest.revision}"
     existing = _existing(opened, f"{target}/", key_id)
     if existing is not None:
@@ -193,7 +228,9 @@ def write_bundle(place: str | Path, models: Iterable[WorkloadModel], created: fl
     return manifest
 
 
-def _files(models: Iterable[WorkloadModel], created: float, key_id: str) -> tuple[Manifest, dict[str, bytes]]:
+def _files(
+    models: Iterable[WorkloadModel], created: float, key_id: str, descriptions: Mapping[str, bytes]
+) -> tuple[Manifest, dict[str, bytes]]:
     files: dict[str, bytes] = {}
     entries: dict[str, WorkloadEntry] = {}
     for model in sorted(models, key=lambda model: model.workload):
@@ -204,7 +241,14 @@ def _files(models: Iterable[WorkloadModel], created: float, key_id: str) -> tupl
             raise BundleError(f"{cut(model.workload)}: expected a model of at most {MAX_MODEL_BYTES:,} bytes, got {len(data):,}")
         file = _file_name(model.workload)
         files[file] = data
-        entries[model.workload] = WorkloadEntry(file, hashlib.sha256(data).hexdigest(), model.n, len(model.endpoints))
+        entry = WorkloadEntry(file, hashlib.sha256(data).hexdigest(), model.n, len(model.endpoints))
+        facts = descriptions.get(model.workload)
+        if facts is not None:
+            described = f"{file.removesuffix('.json')}.description.json"
+            files[described] = facts
+            digest = hashlib.sha256(facts).hexdigest()
+            entry = msgspec.structs.replace(entry, description=described, description_sha256=digest)
+        entries[model.workload] = entry
     calls = sum(entry.calls for entry in entries.values())
     manifest = Manifest(SCHEMA_VERSION, "", created, calls, key_id, entries)
     manifest = msgspec.structs.replace(manifest, revision=_revision(manifest))

@@ -1,4 +1,4 @@
-"""The command line: `python -m trainer collect | import | train | evaluate`.
+"""The command line: `python -m trainer collect | import | train | evaluate | openapi`.
 
 In: flags and `TRAINER_*`. Out: files, and an exit code, 0 or 2.
 
@@ -11,9 +11,10 @@ from typing import Annotated
 
 import typer
 
-from authz_server.engine.errors import MeshwardenError
+from authz_server.engine.errors import MeshwardenError, SettingError
 from authz_server.engine.observe import Observer
 from trainer.imports import Format
+from trainer.openapi.form import Form
 from trainer.terminal import say, track_import, track_training
 
 __all__ = ["app", "main"]
@@ -37,6 +38,7 @@ _Policy = Annotated[
         envvar="TRAINER_POLICY", help="The enforcement policy: where sessions are read from. Default: principal, address."
     ),
 ]
+_Bundle = Annotated[str, typer.Option(envvar="TRAINER_BUNDLE", help="The bundle: a directory.")]
 _Spool = Annotated[
     str | None,
     typer.Option(envvar="TRAINER_SPOOL", help="Where segments wait for their upload when --store is a URL. Default: under /tmp."),
@@ -159,7 +161,49 @@ def evaluate(
     typer.echo(to_json(evaluation) if as_json else to_text(evaluation))
 
 
-# Further commands (train, evaluate) go here, each importing the module of its name.
+@app.command()
+def openapi(
+    bundle: _Bundle,
+    out: Annotated[str | None, typer.Option(envvar="TRAINER_OUT", help="Where documents are written: a directory.")] = None,
+    old: Annotated[
+        Path | None, typer.Option("--diff", help="Earlier documents, a file or directory: tell what is new, gone and changed.")
+    ] = None,
+    against: Annotated[
+        Path | None, typer.Option(help="A document of yours (OpenAPI 3 or Swagger 2): tell where calls and document disagree.")
+    ] = None,
+    workload: Annotated[str | None, typer.Option(help="Only this workload; --against needs it where there are several.")] = None,
+    form: Annotated[
+        Form, typer.Option("--format", envvar="TRAINER_DOCUMENT_FORMAT", help="How documents are written.")
+    ] = Form.YAML,
+    words: Annotated[
+        Path | None,
+        typer.Option(envvar="TRAINER_WORDS", help="Words, one a line, that may be among an enumeration's values and be shown."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print reports as JSON.")] = False,  # noqa: FBT002  # a flag
+    exit_code: Annotated[bool, typer.Option("--exit-code", help="End with 1 where reports name anything.")] = False,  # noqa: FBT002
+    hash_key: _HashKey = "",
+) -> None:
+    """Write what was learned as OpenAPI 3.1 documents, one a workload, and tell what differs from others."""
+    from trainer.openapi.export import Export, read_document, write_documents
+    from trainer.openapi.report import to_report
+
+    spec = read_document(against) if against is not None else None
+    export = Export(bundle, Observer(hash_key), workload, words, spec)
+    if not export.same_key:
+        say("the hash key isn't the one that the bundle was learned under: values of enumerations stay unnamed")
+    if out is not None:
+        names = write_documents(export, out, form)
+        say(f"wrote {len(names)} documents of revision {export.bundle.revision} into {out}: {', '.join(names)}")
+    if old is not None or spec is not None:
+        text, count = to_report(export, old, spec, as_json=as_json)
+        typer.echo(text)
+        if exit_code and count:
+            raise typer.Exit(1)
+    elif out is None:
+        raise SettingError("out: expected where to write documents, or --diff, or --against")
+
+
+# Further commands go here, each importing the module of its name.
 
 
 def main() -> int:

@@ -5,7 +5,7 @@ from typing import Final
 
 from authz_server.engine.calibration import MIN_EXCESSES, Calibration
 
-__all__ = ["MARGIN", "MIN_OWN", "CalibrationLearner"]
+__all__ = ["MARGIN", "MIN_OWN", "CalibrationLearner", "to_calibration"]
 
 MIN_OWN: Final = 20_000
 """Held-out calls from which on an endpoint has a calibration of its own; below, its workload's pooled one serves it better."""
@@ -41,14 +41,15 @@ class CalibrationLearner:
     def finish(self) -> dict[str, Calibration]:
         """Make the calibrations: pooled under the empty key, and an endpoint's own where it has enough calls."""
         pooled = [score for scores in self._scores.values() for score in scores]
-        found = {"": _calibration(sum(self._counts.values()), pooled)}
+        found = {"": to_calibration(sum(self._counts.values()), pooled)}
         for endpoint, count in sorted(self._counts.items()):
             if endpoint and count >= MIN_OWN:
-                found[endpoint] = _calibration(count, self._scores.get(endpoint, []))
+                found[endpoint] = to_calibration(count, self._scores.get(endpoint, []))
         return found
 
 
-def _calibration(n: int, scores: list[float]) -> Calibration:
+def to_calibration(n: int, scores: list[float]) -> Calibration:
+    """Calibrate on `scores`, the positive or highest ones of `n` held-out calls."""
     scores = sorted(scores)
     excesses = max(MIN_EXCESSES, int(n * _TAIL_SHARE))
     tail_from = tail_scale = 0.0

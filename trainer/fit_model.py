@@ -11,7 +11,10 @@ from authz_server.engine.endpoint import EndpointTable, path_parameters
 from authz_server.engine.finding import FindingCode
 from authz_server.engine.history import CallerHistory
 from authz_server.engine.model import WorkloadModel
+from authz_server.engine.numeric import NumericModel
+from authz_server.engine.parameters import EndpointProfile
 from authz_server.engine.record import CallRecord
+from trainer.call_sample import CallSample
 from trainer.eligible import caller_of, teaches
 from trainer.fit_parameters import EndpointProfileLearner, SharedLearner
 from trainer.fit_sequence import SequenceLearner
@@ -20,7 +23,12 @@ from trainer.prior import Prior
 from trainer.support import WINDOWS, Quorum
 from trainer.survey import Survey
 
-__all__ = ["ModelLearner", "Plan", "merged"]
+__all__ = ["NUMERIC", "ModelLearner", "Plan", "merged"]
+
+NUMERIC: Final[frozenset[FindingCode]] = frozenset()
+"""The models of the numeric view that are learned by default: none earns its cost (`python -m bench.numeric`, 2026-11)."""
+_MAX_SAMPLE: Final = 10_000
+"""Calls of a workload that they are fitted on."""
 
 _MAX_PRINCIPALS: Final = 10_000
 _PERSISTENT: Final = WINDOWS // 2
@@ -30,8 +38,10 @@ _PERSISTENT: Final = WINDOWS // 2
 class Plan:
     """What the learners of one workload have in common: whose word makes something normal, and which endpoints there are."""
 
-    def __init__(self, survey: Survey) -> None:
+    def __init__(self, survey: Survey, numeric: frozenset[FindingCode] = NUMERIC) -> None:
+        """Take a survey; `numeric`: which models of the numeric view are learned."""
         self.survey = survey
+        self.numeric = numeric
         self.quorum = survey.callers.finish()
         succeeding, self.rare_endpoints = survey.endpoints.finish(self.quorum)
         persistent, _ = survey.failing.finish(Quorum(self.quorum.heavy, _PERSISTENT))
@@ -50,6 +60,7 @@ class ModelLearner:
         self._shared = SharedLearner()
         self._sequence = SequenceLearner(plan.gap)
         self._principals: dict[str, int] = {}
+        self._sample = CallSample(_MAX_SAMPLE if plan.numeric else 0)
 
     def update(self, record: CallRecord, call: Call, endpoint: str, history: CallerHistory | None, window: int = 0) -> None:
         """Learn one teaching call; `history` is its caller's before it, None: the caller has no session."""
@@ -59,6 +70,7 @@ class ModelLearner:
             profile = self._profiles[endpoint] = EndpointProfileLearner(path_parameters(endpoint))
         profile.update(call, caller, window, succeeded=teaches(record))
         self._shared.update(call, caller, window)
+        self._sample.update(record.id, call, endpoint, window)
         principal = record.principal
         if principal in self._principals or len(self._principals) < _MAX_PRINCIPALS:
             self._principals[principal] = self._principals.get(principal, 0) + 1
@@ -74,6 +86,7 @@ class ModelLearner:
             mine.merge(profile)
         self._shared.merge(other._shared)
         self._sequence.merge(other._sequence)
+        self._sample.merge(other._sample)
         for principal, count in other._principals.items():
             self._principals[principal] = self._principals.get(principal, 0) + count
 
@@ -87,21 +100,31 @@ class ModelLearner:
         learners = {(name, key): one for name, profile in profiles.items() for key, one in profile.learners.items()}
         kin = to_kin(learners, plan.quorum)
         n = self._shared.total.count
+        endpoints = {
+            name: profile.finish(prior, plan.quorum, {key: one for (endpoint, key), one in kin.items() if endpoint == name})
+            for name, profile in profiles.items()
+        }
         return WorkloadModel(
             workload,
             n,
             plan.survey.first_ts,
             plan.survey.last_ts,
-            {
-                name: profile.finish(prior, plan.quorum, {key: one for (endpoint, key), one in kin.items() if endpoint == name})
-                for name, profile in profiles.items()
-            },
+            endpoints,
             self._shared.finish(prior, plan.quorum),
             self._sequence.finish(plan.quorum, share),
             {},
             self._surprises(n, prior),
             frozenset(self._principals),
+            self._numeric(endpoints),
         )
+
+    def _numeric(self, endpoints: dict[str, EndpointProfile]) -> NumericModel | None:
+        """Fit the numeric view where it is asked for; scikit-learn takes a second to import, so only then."""
+        if not self._plan.numeric:
+            return None
+        from trainer.fit_numeric import fit_numeric, to_rows
+
+        return fit_numeric(to_rows(self._sample, endpoints), self._plan.numeric)
 
     def _surprises(self, n: int, prior: Prior) -> dict[FindingCode, float]:
         """How surprising an unknown endpoint, method or principal is: contexts of their own, one a workload."""

@@ -10,7 +10,7 @@ in life.
 import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 from joblib import Parallel, delayed, effective_n_jobs
@@ -18,18 +18,20 @@ from joblib import Parallel, delayed, effective_n_jobs
 from authz_server.bundle import write_bundle
 from authz_server.engine.decide import score, to_score
 from authz_server.engine.errors import TrainingError
+from authz_server.engine.finding import FindingCode
 from authz_server.engine.history import CallerHistory, History, add_step
 from authz_server.engine.model import Manifest, ReadyModel, WorkloadModel
 from authz_server.engine.record import CallRecord, to_parsed_call
 from trainer.calibrate import CalibrationLearner
+from trainer.description import Description, DescriptionLearner, encode_description
 from trainer.eligible import calibrates, caller_of, teaches, was_refused
-from trainer.fit_model import ModelLearner, Plan, merged
+from trainer.fit_model import NUMERIC, ModelLearner, Plan, merged
 from trainer.store import read_calls
 from trainer.support import WINDOWS
 from trainer.survey import Survey
 from trainer.suspects import Suspects
 
-__all__ = ["BLOCKS", "MAX_SCORED", "train", "train_calls"]
+__all__ = ["BLOCKS", "MAX_SCORED", "Learned", "learn_calls", "train", "train_calls"]
 
 BLOCKS: Final = 5
 """Blocks of time; each is scored by a model of the four fifths that are the others."""
@@ -46,12 +48,20 @@ Change = Callable[[WorkloadModel], WorkloadModel]
 """Is applied to each model before it is calibrated: how `bench` switches checks off and keeps the calibration honest."""
 
 
+class Learned(NamedTuple):
+    """One workload: what judges its calls, and what people want to know beside."""
+
+    model: WorkloadModel
+    description: Description
+
+
 class _Workload:
     """One workload on its way through the passes."""
 
-    def __init__(self, name: str, calls: int, change: Change) -> None:
+    def __init__(self, name: str, calls: int, change: Change, numeric: frozenset[FindingCode]) -> None:
         self._name = name
         self._change = change
+        self._numeric = numeric
         self._calls = calls
         self._every = -(-calls // MAX_SCORED)
         self._survey = Survey()
@@ -63,8 +73,9 @@ class _Workload:
 
     def surveyed(self) -> int:
         """End the second pass; return how many calls teach."""
-        self._plan = Plan(self._survey)
+        self._plan = Plan(self._survey, self._numeric)
         self._blocks = [ModelLearner(self._plan) for _ in range(BLOCKS)]
+        self._description = DescriptionLearner()
         self._begin()
         return self._survey.teaching
 
@@ -72,11 +83,11 @@ class _Workload:
         """Take one call in the third pass."""
         window = self._next(WINDOWS)
         succeeded = teaches(record)
-        if not succeeded and not was_refused(record):
-            return
         call = to_parsed_call(record)
         endpoint, _ = self._plan.table.match(call.method, call.segments)
-        if endpoint and (succeeded or endpoint in self._plan.failing):
+        taught = bool(endpoint) and (succeeded or (endpoint in self._plan.failing and was_refused(record)))
+        self._description.update(record, call, endpoint, taught=taught)
+        if taught:
             history = self._caller(record)
             self._blocks[window * BLOCKS // WINDOWS].update(record, call, endpoint, history, window)
             if history is not None and succeeded:
@@ -114,10 +125,13 @@ class _Workload:
         """Tell, after the fourth pass, whose calls had better not have taught."""
         return self._suspects.finish(self._plan.quorum)
 
-    def finish(self) -> WorkloadModel:
-        """Make the model of all calls, with the calibration."""
+    def finish(self) -> Learned:
+        """Make the model of all calls, with the calibration, and the description of what it knows."""
         model = self._change(merged(self._plan, self._blocks).finish(self._name))
-        return msgspec.structs.replace(model, calibration=self._calibration.finish())
+        model = msgspec.structs.replace(model, calibration=self._calibration.finish())
+        shared = model.shared.parameters.keys()
+        known = {name: frozenset(profile.parameters.keys() | shared) for name, profile in model.endpoints.items()}
+        return Learned(model, self._description.finish(self._name, known))
 
     def _begin(self) -> None:
         self._seen = 0
@@ -134,18 +148,33 @@ class _Workload:
 
 
 def train_calls(
-    records: Callable[[], Iterable[CallRecord]], progress: Progress = lambda *_: None, change: Change = lambda model: model
+    records: Callable[[], Iterable[CallRecord]],
+    progress: Progress = lambda *_: None,
+    change: Change = lambda model: model,
+    numeric: frozenset[FindingCode] = NUMERIC,
 ) -> list[WorkloadModel]:
+    """Learn the models alone; as `learn_calls`."""
+    return [learned.model for learned in learn_calls(records, progress, change, numeric)]
+
+
+def learn_calls(
+    records: Callable[[], Iterable[CallRecord]],
+    progress: Progress = lambda *_: None,
+    change: Change = lambda model: model,
+    numeric: frozenset[FindingCode] = NUMERIC,
+) -> list[Learned]:
     """Learn every workload of `records`, which must give the same calls in time order each time it is called.
+
+    `numeric`: the models of the numeric view that are learned too.
 
     Where callers turn out to be suspects (`suspects.py`), their workload is learned again without them, up to twice.
 
     Raises TrainingError when no workload has enough calls.
     """
-    learned: dict[str, WorkloadModel] = {}
+    learned: dict[str, Learned] = {}
     left_out: dict[str, frozenset[str]] = {}
     for last in (False, False, True):
-        found = _round(records, left_out, learned.keys() - left_out.keys(), progress, change)
+        found = _round(records, left_out, learned.keys() - left_out.keys(), progress, change, numeric)
         learned |= {name: workload.finish() for name, workload in found.items()}
         suspects = {name: workload.suspects() - left_out.get(name, frozenset()) for name, workload in found.items()}
         suspects = {name: callers for name, callers in suspects.items() if callers}
@@ -154,7 +183,7 @@ def train_calls(
         for name, callers in suspects.items():
             _log.warning("callers_left_out", extra={"fields": {"workload": name, "callers": len(callers)}})
         left_out = {name: callers | left_out.get(name, frozenset()) for name, callers in suspects.items()}
-    return [model for _, model in sorted(learned.items())]
+    return [one for _, one in sorted(learned.items())]
 
 
 def _round(
@@ -163,6 +192,7 @@ def _round(
     done: Collection[str],
     progress: Progress,
     change: Change,
+    numeric: frozenset[FindingCode],
 ) -> dict[str, _Workload]:
     """Run the four passes for all workloads but those that are `done`, without the callers that are `left_out`."""
 
@@ -173,7 +203,7 @@ def _round(
     for record in eligible():
         counts[record.workload] = counts.get(record.workload, 0) + 1
     total = sum(counts.values())
-    workloads = {name: _Workload(name, calls, change) for name, calls in sorted(counts.items())}
+    workloads = {name: _Workload(name, calls, change, numeric) for name, calls in sorted(counts.items())}
     for record in _watched(eligible(), "survey", total, progress):
         workloads[record.workload].survey(record)
     teaching = {name: workload.surveyed() for name, workload in workloads.items()}
@@ -213,23 +243,24 @@ def _watched(records: Iterable[CallRecord], phase: str, total: int, progress: Pr
 def train(store: str, out: str, key_id: str, jobs: int = 1, progress: Progress = lambda *_: None) -> Manifest:
     """Learn a store and publish the bundle; with `jobs` other than 1 the workloads are shared out among processes."""
     if jobs == 1:
-        models = train_calls(lambda: read_calls(store), progress)
+        learned = learn_calls(lambda: read_calls(store), progress)
     else:
         parts = effective_n_jobs(jobs)
         found = Parallel(n_jobs=parts)(delayed(_train_part)(store, part, parts) for part in range(parts))
-        models = sorted((model for part in found for model in part), key=lambda model: model.workload)
-        if not models:
+        learned = sorted((one for part in found for one in part), key=lambda one: one.model.workload)
+        if not learned:
             raise TrainingError(
                 f"expected at least {_MIN_CALLS} successful calls of one workload, found no workload with as many"
             )
-    return write_bundle(out, models, time.time(), key_id)
+    descriptions = {one.model.workload: encode_description(one.description) for one in learned}
+    return write_bundle(out, [one.model for one in learned], time.time(), key_id, descriptions)
 
 
-def _train_part(store: str, part: int, parts: int) -> list[WorkloadModel]:
+def _train_part(store: str, part: int, parts: int) -> list[Learned]:
     def mine() -> Iterator[CallRecord]:
         return (record for record in read_calls(store) if sum(record.workload.encode()) % parts == part)
 
     try:
-        return train_calls(mine)
+        return learn_calls(mine)
     except TrainingError:
         return []

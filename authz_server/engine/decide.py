@@ -41,6 +41,8 @@ def score(call: Call, ready: ReadyModel, caller: CallerHistory | None) -> tuple[
         found = [_unknown(call, methods, ready)]
     else:
         found = score_call(call, ready.positions[endpoint], model.endpoints[endpoint], model.shared)
+        if ready.numeric is not None:
+            found += ready.numeric.score(call, endpoint, ready.positions[endpoint], model.endpoints[endpoint])
         if caller is not None:
             out_of_order = score_sequence(endpoint, caller, model.sequence)
             if out_of_order is not None:
@@ -71,12 +73,18 @@ def to_score(found: list[Surprise]) -> float:
     """Add up surprises: across parameters in full, within one parameter the strongest and a quarter of the others.
 
     The checks of one parameter are views of one value (a long text is often also of an unknown structure), so they add little to
-    each other; odd values of several parameters do. Added exactly and to three decimals, so that equal calls have equal scores.
+    each other; odd values of several parameters do. The numeric view is a further view of all of them. Added exactly and to three
+    decimals, so that equal calls have equal scores.
     """
     amounts: dict[str, list[float]] = {}
+    further: list[float] = []
     for index, surprise in enumerate(found):
-        amounts.setdefault(surprise.key or str(index), []).append(surprise.amount)
-    return round(fsum([max(views) + _SAME_VALUE * (fsum(views) - max(views)) for views in amounts.values()]), 3)
+        if surprise.code is FindingCode.NUMERIC_FOREST or surprise.code is FindingCode.NUMERIC_CLUSTER:
+            further.append(_SAME_VALUE * surprise.amount)
+        else:
+            amounts.setdefault(surprise.key or str(index), []).append(surprise.amount)
+    values = [max(views) + _SAME_VALUE * (fsum(views) - max(views)) for views in amounts.values()]
+    return round(fsum([*values, *further]), 3)
 
 
 def _amount(surprise: Surprise) -> float:

@@ -31,6 +31,8 @@ class FindingCode(StrEnum):
     UNKNOWN_PRINCIPAL = "unknown_principal"
     PRECEDENCE = "precedence"
     TRANSITION = "transition"
+    NUMERIC_FOREST = "numeric_forest"
+    NUMERIC_CLUSTER = "numeric_cluster"
     NOT_HTTP = "not_http"
 
 

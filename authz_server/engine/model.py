@@ -12,6 +12,7 @@ from authz_server.engine.calibration import Calibration
 from authz_server.engine.endpoint import EndpointTable, path_parameters
 from authz_server.engine.errors import BundleError
 from authz_server.engine.finding import FindingCode
+from authz_server.engine.numeric import NumericModel, ReadyNumeric
 from authz_server.engine.parameters import EndpointProfile
 from authz_server.engine.sequence import SequenceModel
 
@@ -25,6 +26,7 @@ class WorkloadModel(msgspec.Struct, frozen=True):
 
     `endpoints` by `METHOD /template`. `shared`: headers and cookies, alike at all endpoints. `calibration`: pooled under the
     empty key, and per endpoint where there were enough calls. `surprises`: of an unknown endpoint, method or principal.
+    `numeric`: None unless asked for.
     """
 
     workload: str
@@ -37,15 +39,21 @@ class WorkloadModel(msgspec.Struct, frozen=True):
     calibration: dict[str, Calibration]
     surprises: dict[FindingCode, float]
     principals: frozenset[str] = frozenset()
+    numeric: NumericModel | None = None
 
 
-class WorkloadEntry(msgspec.Struct, frozen=True):
-    """One workload in the manifest: its file's name, SHA-256 digest (hexadecimal) and counts."""
+class WorkloadEntry(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One workload in the manifest: its file's name, SHA-256 digest (hexadecimal) and counts.
+
+    `description` names a second file with its digest, for people and documents: the server doesn't read it. Empty: there is none.
+    """
 
     file: str
     sha256: str
     calls: int
     endpoints: int
+    description: str = ""
+    description_sha256: str = ""
 
 
 class Manifest(msgspec.Struct, frozen=True):
@@ -62,13 +70,15 @@ class Manifest(msgspec.Struct, frozen=True):
 class ReadyModel:
     """A WorkloadModel with its endpoints compiled for matching. Immutable; shared by all threads."""
 
-    __slots__ = ("model", "positions", "revision", "table")
+    __slots__ = ("model", "numeric", "positions", "revision", "table")
 
     def __init__(self, model: WorkloadModel, revision: str) -> None:
+        """Compile; raises BundleError where the arrays of a numeric model aren't as they should be."""
         self.model = model
         self.revision = revision
         self.table = EndpointTable(model.endpoints)
         self.positions = {endpoint: path_parameters(endpoint) for endpoint in model.endpoints}
+        self.numeric = ReadyNumeric(model.numeric) if model.numeric is not None else None
 
 
 _ENCODER = msgspec.json.Encoder(order="sorted")

@@ -11,7 +11,7 @@ import msgspec
 from authz_server.engine.call import Call
 from authz_server.engine.decide import Judgement
 from authz_server.engine.finding import Finding, FindingCode, Surprise
-from authz_server.engine.observe import is_name
+from authz_server.engine.pointer import to_pointer
 from authz_server.engine.policy import Mode, Rule
 
 __all__ = ["Action", "Basis", "Verdict", "to_finding", "to_verdict"]
@@ -111,23 +111,5 @@ def to_finding(surprise: Surprise, endpoint: str) -> Finding:
     else:
         text = f"{surprise.seen}; in {surprise.evidence:,} calls: {surprise.normal}"
     chance = 10**-surprise.amount
-    pointer = _pointer(endpoint, location, name)
+    pointer = to_pointer(endpoint, "" if surprise.code in _UNKNOWN else location, surprise.key.partition(":")[2])
     return Finding(surprise.code, text, surprise.seen, surprise.normal, surprise.evidence, chance, location, name, pointer)
-
-
-def _pointer(endpoint: str, location: str, name: str) -> str:
-    """Point into the learned OpenAPI document (RFC 6901): `/paths/~1cart~1{p1}/post`, and the parameter's place in it."""
-    if not endpoint:
-        return ""
-    method, _, template = endpoint.partition(" ")
-    operation = f"/paths/{template.replace('~', '~0').replace('/', '~1')}/{method.lower()}"
-    if location == "body":
-        properties = "".join(
-            [
-                "/items" if part == "*" else f"/properties/{part}"
-                for part in name.split("/")
-                if part == "*" or (part and is_name(part))
-            ]
-        )
-        return f"{operation}/requestBody{properties}"
-    return f"{operation}/parameters" if location else operation

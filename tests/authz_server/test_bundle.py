@@ -11,7 +11,16 @@ import msgspec
 import pytest
 
 from authz_server import bundle as bundle_module
-from authz_server.bundle import KEPT_REVISIONS, Bundle, BundleDirectory, load_bundle, point_to, revisions, write_bundle
+from authz_server.bundle import (
+    KEPT_REVISIONS,
+    Bundle,
+    BundleDirectory,
+    load_bundle,
+    point_to,
+    read_description,
+    revisions,
+    write_bundle,
+)
 from authz_server.engine.errors import BundleError
 from authz_server.engine.model import Manifest, encode_model
 from tests.factories_shell import KEY_ID, workload_model
@@ -447,3 +456,33 @@ def test_readers_see_whole_bundles_while_they_are_swapped_and_published(root: Pa
 
     assert wrong == []
     assert last == directory.current.revision
+
+
+def test_a_description_lies_beside_the_model_and_is_not_loaded(tmp_path: Path) -> None:
+    root = tmp_path / "bundle"
+    plain = write_bundle(root, MODELS, 5.0, KEY_ID)
+    manifest = write_bundle(root, MODELS, 6.0, KEY_ID, {"shop/pay": b"not even JSON"})
+    assert manifest.revision != plain.revision
+    bundle = load_bundle(root, KEY_ID)
+    assert read_description(root, bundle, "shop/pay") == b"not even JSON"
+    assert read_description(root, bundle, "shop/cart") is None
+    flat = load_bundle(root / "revisions" / manifest.revision, KEY_ID)
+    assert read_description(root / "revisions" / manifest.revision, flat, "shop/pay") == b"not even JSON"
+
+
+def test_a_description_that_is_not_as_the_manifest_says_is_refused(tmp_path: Path) -> None:
+    root = tmp_path / "bundle"
+    write_bundle(root, MODELS, 6.0, KEY_ID, {"shop/pay": b"{}"})
+    bundle = load_bundle(root, KEY_ID)
+    (file,) = root.glob("revisions/*/workloads/*.description.json")
+    file.write_bytes(b"[]")
+    with pytest.raises(BundleError, match="damaged"):
+        read_description(root, bundle, "shop/pay")
+    file.unlink()
+    with pytest.raises(BundleError, match="no file"):
+        read_description(root, bundle, "shop/pay")
+
+
+def test_any_key_will_do_for_those_who_judge_nothing(tmp_path: Path) -> None:
+    write_bundle(tmp_path / "bundle", MODELS, 6.0, "another-key")
+    assert len(load_bundle(tmp_path / "bundle", None).models) == 2

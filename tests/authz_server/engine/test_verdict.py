@@ -93,12 +93,20 @@ def test_finding_says_what_where_and_on_how_much_evidence(key: str, text: str, l
 
 
 POINTERS = [
-    ("POST /cart/{*}", "body:/count", "/paths/~1cart~1{*}/post/requestBody/properties/count"),
-    ("POST /cart", "body:/items/*/id", "/paths/~1cart/post/requestBody/properties/items/items/properties/id"),
-    ("POST /cart", "body:/*", "/paths/~1cart/post/requestBody/items"),
-    ("POST /cart", "body:", "/paths/~1cart/post/requestBody"),
-    ("GET /~me", "query:count", "/paths/~1~0me/get/parameters"),
-    ("GET /cart", "", "/paths/~1cart/get"),
+    ("POST /cart/{*}", "body:/count", "/components/schemas/post.cart.cartId/properties/count"),
+    ("POST /cart", "body:/items/*/id", "/components/schemas/post.cart/properties/items/items/properties/id"),
+    ("POST /cart", "body:/*", "/components/schemas/post.cart/items"),
+    ("POST /cart", "body:/prices/{*}", "/components/schemas/post.cart/properties/prices/additionalProperties"),
+    ("POST /cart", "body:count", "/components/schemas/fields.post.cart/properties/count"),
+    ("POST /cart", "body:", "/components/schemas/post.cart"),
+    ("GET /cart", "query:count", "/components/parameters/get.cart.query.count"),
+    ("GET /cart", "header:user-agent", "/components/parameters/header.user-agent"),
+    ("GET /cart", "header:authorization", "/components/securitySchemes/header.authorization"),
+    ("GET /cart", "header:content-type", "/paths/~1cart/get"),
+    ("GET /items/{*}", "path:1", "/components/parameters/get.items.itemId.path.itemId"),
+    ("GET /items/{*}", "path:0", "/paths/~1items~1{itemId}/get"),
+    ("GET /~me", "", "/paths/~1~0me/get"),
+    ("PROPFIND /cart", "", "/paths/~1cart/x-propfind"),
     ("", "query:count", ""),
 ]
 
@@ -106,6 +114,11 @@ POINTERS = [
 @pytest.mark.parametrize(("endpoint", "key", "pointer"), POINTERS)
 def test_finding_points_into_the_learned_document(endpoint: str, key: str, pointer: str) -> None:
     assert pointer == to_finding(surprise(key=key), endpoint).pointer
+
+
+def test_what_the_document_has_no_place_for_points_to_the_operation() -> None:
+    finding = to_finding(surprise(code=FindingCode.UNKNOWN_PARAMETER, key="query:debug"), "GET /cart")
+    assert (finding.name, finding.pointer) == ("debug", "/paths/~1cart/get")
 
 
 def test_every_code_can_be_told() -> None:
