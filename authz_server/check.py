@@ -85,7 +85,7 @@ class Checker:
         return self.check(data)
 
     def check(self, data: bytes) -> bytes:
-        """Answer one serialised CheckRequest; never raises. About 100 microseconds for 875 bytes with a JSON body."""
+        """Answer one serialised CheckRequest; never raises. What it costs, stage by stage: `python -m bench speed`."""
         started = time.perf_counter()
         raw: RawCall | None = None
         call: Call | None = None

@@ -19,7 +19,7 @@ WORKLOAD_EXTENSION: Final = "workload"
 
 
 def to_raw(request: CheckRequest, now: float) -> RawCall:
-    """Take over one request. `now` (seconds since the epoch) serves where Envoy sent no time. About 10 microseconds."""
+    """Take over one request. `now` (seconds since the epoch) serves where Envoy sent no time."""
     attributes = request.attributes
     source, destination = attributes.source, attributes.destination
     stamp = attributes.request.time

@@ -29,7 +29,7 @@ _METADATA_TAG: Final = bytes([CheckResponse.DYNAMIC_METADATA_FIELD_NUMBER << 3 |
 
 
 def to_response(verdict: Verdict) -> bytes:
-    """Answer Envoy. About 2 microseconds for a call that passes, 15 for one that is refused."""
+    """Answer Envoy: cheap for a call that passes, several times dearer for one that is refused."""
     if len(verdict.decision_id) != DECISION_ID_LENGTH:
         raise ValueError(f"expected a decision id of {DECISION_ID_LENGTH} characters, got {verdict.decision_id!r}")
     constant, before_id, before_p = _metadata(
