@@ -65,6 +65,8 @@ class ModelLearner:
     def update(self, record: CallRecord, call: Call, endpoint: str, history: CallerHistory | None, window: int = 0) -> None:
         """Learn one teaching call; `history` is its caller's before it, None: the caller has no session."""
         caller = caller_of(record)
+        if caller in self._plan.quorum.heavy:
+            caller = ""  # a population: each of its calls counts as a caller of its own, and what it brings in bulk is no spray
         profile = self._profiles.get(endpoint)
         if profile is None:
             profile = self._profiles[endpoint] = EndpointProfileLearner(path_parameters(endpoint))

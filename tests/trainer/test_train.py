@@ -311,3 +311,16 @@ def test_progress_is_told_by_phase() -> None:
 def test_call_records_make_the_same_calls_as_judged_live() -> None:
     step = add(random.Random(1))
     assert to_parsed_call(record(**step)) == call(step["method"], step["target"], headers=step["headers"], body=step["body"])
+
+
+def test_what_one_service_account_alone_brings_is_no_spray() -> None:
+    """All calls come from one service: its users' names are data, and a new one is normal."""
+    calls = [
+        posted("/audit", f'{{"user":"user{number % 700:03}"}}', record_id=f"a-{number}", ts=NOON + number, session="the shop")
+        for number in range(3_000)
+    ]
+    (model,) = models(calls)
+
+    assert model.endpoints["POST /audit"].parameters["body:/user"].values is None
+    later = posted("/audit", '{"user":"user999"}', session="the shop")
+    assert decide(to_parsed_call(later), ReadyModel(model, ""), None).p_value > 0.001
