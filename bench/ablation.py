@@ -34,7 +34,7 @@ BUDGET: Final = 0.001
 _SHOP_CALLS: Final = 24_000
 _TIMINGS: Final = 5
 _TIMED_CALLS: Final = 4_000
-_NOT_SCORED: Final = (FindingCode.NOT_HTTP, FindingCode.NUMERIC_FOREST, FindingCode.NUMERIC_CLUSTER)
+_NOT_SCORED: Final = (FindingCode.NUMERIC_FOREST, FindingCode.NUMERIC_CLUSTER)
 """Not off by turns: no check of a call, and what is off anyway (`bench/numeric.py` turns it on)."""
 
 Records = Callable[[], Iterable[CallRecord]]

@@ -1,4 +1,4 @@
-"""From a score to a p-value: the share of normal calls at least this odd, measured on held-out, later calls.
+"""From a score to a p-value: the share of normal calls at least this odd, measured on held-out calls.
 
 Conformal prediction (Vovk 2005): p = (1 + k) / (1 + n) with k of n held-out calls scoring at least as high. That keeps the
 promise on average over all held-out sets; a user has one, so k gets its standard error added (training-conditional validity,

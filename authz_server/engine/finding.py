@@ -33,7 +33,6 @@ class FindingCode(StrEnum):
     TRANSITION = "transition"
     NUMERIC_FOREST = "numeric_forest"
     NUMERIC_CLUSTER = "numeric_cluster"
-    NOT_HTTP = "not_http"
 
 
 class Surprise(msgspec.Struct, frozen=True, gc=False):

@@ -18,9 +18,11 @@ from authz_server.engine.observe import MAX_SYMBOLS, class_names, structure, sym
 
 __all__ = ["FORMLESS", "EndpointProfile", "Interval", "ParameterProfile", "combination", "score_call", "score_parameter"]
 
-# Several new things at once in one value are odder than one: each further one counts a decade.
 _PER_DECADE: Final = 1.0
-"""Extra surprise for every tenfold distance, in widths of the normal interval, outside of it."""
+"""Extra surprise for every tenfold distance, in widths of the normal interval, outside of it.
+
+Likewise each further new character class or punctuation mark in one value counts a decade: several at once are odder than one.
+"""
 
 
 class Interval(msgspec.Struct, frozen=True, gc=False):
