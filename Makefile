@@ -19,7 +19,7 @@ $(STAMP): pyproject.toml .ci/constraints.txt
 		{ echo "expected Python 3.11 or newer as $(PYTHON); set PYTHON=/path/to/python3" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
 		{ echo "expected Python's venv module (Debian: apt-get install python3-venv)" >&2; exit 1; }
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c .ci/constraints.txt -e '.[trainer,redis,demo,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c .ci/constraints.txt -e '.[trainer,redis,study,demo,dev]'
 	@touch $@
 
 demo: setup
