@@ -1,7 +1,7 @@
 """AuthorizationPolicy (`security.istio.io/v1`) as data: what a document says, field by field, and nothing of what it means.
 
 In: objects as YAML or the API server gives them. Out: the same. Fields that we don't know are refused, not dropped: a policy
-that is only half understood must be neither replayed nor pushed. What a policy means is `match.py`, what may stand in one `check.py`.
+that is only half understood must be neither replayed nor pushed. What a policy means is `match.py`, what is allowed `check.py`.
 """
 
 from typing import Any, Final
