@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from threading import Lock
 from typing import Final, Protocol
 
 import grpc
@@ -21,13 +20,10 @@ from authz_server.bundle import Bundle
 from authz_server.engine.call import Call
 from authz_server.engine.canonical import RawCall, to_call
 from authz_server.engine.decide import Judgement, decide
-from authz_server.engine.history import History, add_step
-from authz_server.engine.model import ReadyModel
 from authz_server.engine.observe import Observer
 from authz_server.engine.policy import Enforcement, Mode, Rule
-from authz_server.engine.record import OutcomeRecord
 from authz_server.engine.verdict import Action, Basis, Verdict, to_verdict
-from authz_server.outcomes import Outcomes, join_key
+from authz_server.histories.visit import Histories, to_visit
 from authz_server.request import to_raw
 from authz_server.response import to_response
 
@@ -46,7 +42,7 @@ class Listener(Protocol):
 
 
 class Checker:
-    """Answers Checks under the policy and bundle in force at that moment, and keeps the callers' histories.
+    """Answers Checks under the policy and bundle in force at that moment, and what the callers did before.
 
     `enforcement` and `bundle` return the current ones; each is read once a Check, so that one answer has one truth.
     """
@@ -56,6 +52,7 @@ class Checker:
         enforcement: Callable[[], Enforcement],
         bundle: Callable[[], Bundle],
         observer: Observer,
+        histories: Histories,
         listener: Listener,
         on_error: Callable[[str], None],
     ) -> None:
@@ -64,9 +61,7 @@ class Checker:
         self._observer = observer
         self._listener = listener
         self._on_error = on_error
-        self._lock = Lock()
-        self.history = History(time.time())
-        self.outcomes = Outcomes(self._lock)
+        self._histories = histories
 
     def handler(self, pool: ThreadPoolExecutor) -> grpc.GenericRpcHandler:
         """Bind the service for `grpc.server`; bytes in and out, so that decoding is inside the one `try`.
@@ -116,25 +111,15 @@ class Checker:
         if ready is None or rule.mode is Mode.OFF:
             basis = Basis.OFF if rule.mode is Mode.OFF else Basis.NO_MODEL
             return _unjudged(call, basis, rule, decision_id, bundle.revision)
+        match = ready.match(call)
         if not call.caller.session:
-            return _hold(decide(call, ready, None), call, enforcement, decision_id, ready.revision)
-        return self._judge_in_sequence(call, ready, enforcement, decision_id)
-
-    def _judge_in_sequence(self, call: Call, ready: ReadyModel, enforcement: Enforcement, decision_id: str) -> Verdict:
-        """Judge a call against what its caller did, and make it the caller's next step unless it is refused."""
-        with self._lock:
-            caller = self.history.caller(call.workload, call.caller.session, call.ts)
-            judgement = decide(call, ready, caller)
-            verdict = _hold(judgement, call, enforcement, decision_id, ready.revision)
-            if judgement.endpoint and not verdict.refused:
-                step = add_step(caller, judgement.endpoint)
-                key = join_key(call.request_id, call.workload, call.method)
-                self.outcomes.expect(decision_id, key, caller, step)
+            return _hold(decide(call, ready, match, None), call, enforcement, decision_id, ready.revision)
+        visit = to_visit(call, match[0], decision_id)
+        past = self._histories.visit(visit)
+        verdict = _hold(decide(call, ready, match, past), call, enforcement, decision_id, ready.revision)
+        if verdict.refused:
+            self._histories.take_back(visit)
         return verdict
-
-    def settle(self, record: OutcomeRecord) -> None:
-        """Take note of how a call ended."""
-        self.outcomes.settle(record)
 
 
 def _hold(judgement: Judgement, call: Call, enforcement: Enforcement, decision_id: str, revision: str) -> Verdict:

@@ -34,6 +34,7 @@ from authz_server.engine.errors import MeshwardenError, SettingError
 from authz_server.engine.observe import Observer
 from authz_server.engine.record import OutcomeRecord
 from authz_server.engine.verdict import Verdict
+from authz_server.histories.memory import MemoryHistories
 from authz_server.log import configure
 from authz_server.metrics import Metrics
 from authz_server.recorder import Recorder
@@ -77,8 +78,14 @@ class Server:
             raise SettingError(*problems)
         self.policy, self.bundle, self.log, self.recorder, self.admin, self._grpc = policy, bundle, log, recorder, admin, server
         self.metrics = Metrics(lambda: {*self.bundle.current.models, *self.policy.current.workloads})
+        self.histories = MemoryHistories(time.time())
         self.checker = Checker(
-            lambda: self.policy.current, lambda: self.bundle.current, self._observer, self._take_decision, self.metrics.error
+            lambda: self.policy.current,
+            lambda: self.bundle.current,
+            self._observer,
+            self.histories,
+            self._take_decision,
+            self.metrics.error,
         )
         self._access_log = AccessLogService(self._take_outcome)
         self._health = health.HealthServicer()
@@ -149,7 +156,7 @@ class Server:
             self.recorder.put_call(call, verdict)
 
     def _take_outcome(self, record: OutcomeRecord) -> None:
-        self.checker.settle(record)
+        self.histories.settle(record)
         if self.recorder is not None:
             self.recorder.put_outcome(record)
 
@@ -219,9 +226,9 @@ def _pull(server: Server) -> None:
     metrics.pull("authz_decision_log_queue_depth", lambda: server.log.depth)
     metrics.pull("authz_decision_log_lines", lambda: server.log.written)
     metrics.pull("authz_decision_log_dropped", lambda: {"queue": server.log.dropped, "disk": server.log.failed})
-    metrics.pull("authz_outcomes_received", lambda: server.checker.outcomes.joined + server.checker.outcomes.unknown)
-    metrics.pull("authz_outcomes_joined", lambda: server.checker.outcomes.joined)
-    metrics.pull("authz_callers", lambda: len(server.checker.history))
+    metrics.pull("authz_outcomes_received", lambda: server.histories.outcomes.joined + server.histories.outcomes.unknown)
+    metrics.pull("authz_outcomes_joined", lambda: server.histories.outcomes.joined)
+    metrics.pull("authz_callers", lambda: len(server.histories))
     metrics.pull("authz_bundle_info", lambda: {bundle.current.revision: 1.0})
     metrics.pull("authz_bundle_created_seconds", lambda: bundle.current.manifest.created if bundle.current.manifest else 0.0)
     metrics.pull(

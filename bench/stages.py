@@ -18,11 +18,13 @@ from authz_server.decision_log import DecisionLog
 from authz_server.engine.call import Call
 from authz_server.engine.canonical import to_call
 from authz_server.engine.decide import decide
-from authz_server.engine.history import CallerHistory, History, add_step
+from authz_server.engine.history import History, add_step
 from authz_server.engine.observe import Observer
 from authz_server.engine.policy import Enforcement, Rule, SessionSource
 from authz_server.engine.record import encode_record, to_call_record
 from authz_server.engine.verdict import Verdict, to_verdict
+from authz_server.histories.memory import MemoryHistories
+from authz_server.histories.visit import to_visit
 from authz_server.metrics import Metrics
 from authz_server.recorder import Recorder
 from authz_server.request import to_raw
@@ -50,7 +52,7 @@ def decide_us(calls: Sequence[Call], bundle: Bundle, sample: int = 4000) -> tupl
             continue
         caller = history.caller(call.workload, call.caller.session, call.ts) if call.caller.session else None
         began = _now()
-        judgement = decide(call, ready, caller)
+        judgement = decide(call, ready, ready.match(call), caller)
         spent.append(_now() - began)
         if caller is not None and judgement.endpoint:
             add_step(caller, judgement.endpoint)
@@ -99,9 +101,11 @@ class _Line:
         self._metrics = Metrics(lambda: bundle.models)
         self._log = DecisionLog(None)
         self._recorder = Recorder(SegmentWriter(str(directory)), max_queue=1 << 30)
-        self._history = History(0.0)
+        self._histories = MemoryHistories(0.0)
         enforcement = Enforcement(self._rule, {})
-        self._checker = Checker(lambda: enforcement, lambda: bundle, self._observer, self._listen, self._metrics.error)
+        self._checker = Checker(
+            lambda: enforcement, lambda: bundle, self._observer, MemoryHistories(0.0), self._listen, self._metrics.error
+        )
 
     def _listen(self, verdict: Verdict, call: Call | None, seconds: float) -> None:
         self._metrics.observe(verdict, seconds)
@@ -117,20 +121,18 @@ class _Line:
         t2 = _now()
         call = to_call(raw, self._observer, self._rule.session)
         t3 = _now()
-        caller: CallerHistory | None = None
-        if call.caller.session:
-            caller = self._history.caller(call.workload, call.caller.session, call.ts)
         ready = self._bundle.models[call.workload]
-        judgement = decide(call, ready, caller)
+        match = ready.match(call)
+        decision_id = f"{random.getrandbits(128):032x}"
+        past = self._histories.visit(to_visit(call, match[0], decision_id)) if call.caller.session else None
+        judgement = decide(call, ready, match, past)
         t4 = _now()
-        verdict = to_verdict(judgement, call, self._rule, f"{random.getrandbits(128):032x}", ready.revision)
+        verdict = to_verdict(judgement, call, self._rule, decision_id, ready.revision)
         t5 = _now()
         to_response(verdict)
         t6 = _now()
         self._listen(verdict, call, 1e-4)
         t7 = _now()
-        if caller is not None and judgement.endpoint:
-            add_step(caller, judgement.endpoint)
         times = (t1 - t0, t2 - t1, t3 - t2, t4 - t3, t5 - t4, t6 - t5, t7 - t6)
         for stage, time_ns in zip(STAGES, times, strict=False):
             spent[stage].append(time_ns)

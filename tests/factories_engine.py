@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 from authz_server.engine.calibration import Calibration
 from authz_server.engine.call import Call, Flag, Kind, Parameter
 from authz_server.engine.canonical import RawCall, to_call
+from authz_server.engine.decide import Judgement, decide
 from authz_server.engine.finding import FindingCode, Surprise
+from authz_server.engine.history import Past
 from authz_server.engine.model import ReadyModel, WorkloadModel
 from authz_server.engine.observe import Observer
 from authz_server.engine.parameters import EndpointProfile, Interval, ParameterProfile
@@ -171,3 +173,7 @@ VALUES = st.one_of(
     st.sampled_from(["red", "blue", "a-b", "x'--", "2026-01-02", ""]),
 )
 """Values as a client might send them, after decoding."""
+
+
+def judge(call_: Call, ready_: ReadyModel, past: Past | None = None) -> Judgement:
+    return decide(call_, ready_, ready_.match(call_), past)

@@ -151,7 +151,7 @@ def evaluate_budgets(
         ready = models.get(record.workload)
         history = histories.setdefault(record.workload, History(record.ts))
         caller = history.caller(record.workload, record.session, record.ts) if record.session else None
-        judgement = decide(call, ready, caller) if ready is not None else None
+        judgement = decide(call, ready, ready.match(call), caller) if ready is not None else None
         succeeded = record.status is None or 100 <= record.status < 400
         if caller is not None and judgement is not None and judgement.endpoint and succeeded:
             add_step(caller, judgement.endpoint)

@@ -74,7 +74,7 @@ class SequenceLearner:
     def update(self, endpoint: str, history: CallerHistory, caller: str, window: int = 0) -> None:
         """Count one step, before it is added to the history."""
         complete = history.watched >= self._gap
-        previous = history.previous
+        previous = history.recent[-1] if history.recent else START
         if previous or complete:
             following = self._next[previous]
             if endpoint not in following:

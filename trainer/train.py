@@ -112,9 +112,9 @@ class _Workload:
             return
         call = to_parsed_call(record)
         if chosen:
-            endpoint, found = score(call, ready, history)
-            total = to_score(found)
-            self._calibration.update(endpoint, total)
+            match = ready.match(call)
+            total = to_score(score(call, ready, match, history))
+            self._calibration.update(match[0], total)
             self._suspects.update(caller_of(record), total)
         if history is not None and teaches(record):
             endpoint, _ = self._plan.table.match(call.method, call.segments)

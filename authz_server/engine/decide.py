@@ -1,4 +1,4 @@
-"""From a Call to a Judgement: match, score with every model, calibrate. Pure; the caller's history is an argument.
+"""From a matched Call to a Judgement: score with every model, calibrate. Pure; what the caller did before is an argument.
 
 The score of a call adds up its surprises (-log10 chances), as if odd things were independent; they aren't, and the calibration on
 held-out calls is what turns the score into an honest p-value.
@@ -12,8 +12,8 @@ import msgspec
 from authz_server.engine.calibration import Calibration, p_value
 from authz_server.engine.call import Call
 from authz_server.engine.finding import FindingCode, Surprise
-from authz_server.engine.history import CallerHistory
-from authz_server.engine.model import ReadyModel
+from authz_server.engine.history import Past
+from authz_server.engine.model import Match, ReadyModel
 from authz_server.engine.parameters import score_call
 from authz_server.engine.sequence import score_sequence
 
@@ -33,9 +33,9 @@ class Judgement(msgspec.Struct, frozen=True, gc=False):
     surprises: tuple[Surprise, ...]
 
 
-def score(call: Call, ready: ReadyModel, caller: CallerHistory | None) -> tuple[str, list[Surprise]]:
-    """Match a call and list its surprises, uncalibrated; `caller` None: its sequence isn't judged."""
-    endpoint, methods = ready.table.match(call.method, call.segments)
+def score(call: Call, ready: ReadyModel, match: Match, past: Past | None) -> list[Surprise]:
+    """List the surprises of a call, uncalibrated; `past` None: its sequence isn't judged."""
+    endpoint, methods = match
     model = ready.model
     if not endpoint:
         found = [_unknown(call, methods, ready)]
@@ -43,8 +43,8 @@ def score(call: Call, ready: ReadyModel, caller: CallerHistory | None) -> tuple[
         found = score_call(call, ready.positions[endpoint], model.endpoints[endpoint], model.shared)
         if ready.numeric is not None:
             found += ready.numeric.score(call, endpoint, ready.positions[endpoint], model.endpoints[endpoint])
-        if caller is not None:
-            out_of_order = score_sequence(endpoint, caller, model.sequence)
+        if past is not None:
+            out_of_order = score_sequence(endpoint, past, model.sequence)
             if out_of_order is not None:
                 found.append(out_of_order)
     if call.caller.principal not in model.principals:
@@ -53,12 +53,13 @@ def score(call: Call, ready: ReadyModel, caller: CallerHistory | None) -> tuple[
             normal = f"one of {len(model.principals)} known callers"
             seen = call.caller.principal or "a caller without identity"
             found.append(Surprise(FindingCode.UNKNOWN_PRINCIPAL, amount, "", seen, normal, model.n))
-    return endpoint, found
+    return found
 
 
-def decide(call: Call, ready: ReadyModel, caller: CallerHistory | None) -> Judgement:
-    """Judge a call: match, score, calibrate (`python -m bench speed` measures it alone)."""
-    endpoint, found = score(call, ready, caller)
+def decide(call: Call, ready: ReadyModel, match: Match, past: Past | None) -> Judgement:
+    """Judge a call that `ready.match` has matched: score, calibrate (`python -m bench speed` measures both with the match)."""
+    endpoint = match[0]
+    found = score(call, ready, match, past)
     if not found:
         return Judgement(endpoint, 0.0, 1.0, ())
     if len(found) > 1:

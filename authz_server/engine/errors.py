@@ -6,6 +6,7 @@
     ├── BundleError       the publisher's: a bundle that is missing, damaged, too new or made under another key
     ├── StoreError        the disk's or the object store's
     ├── FormatError       the input's: a line or message that is not of the declared format
+    ├── ClusterError      the Kubernetes API server's: it refused, something conflicts, or it is out of reach
     └── TrainingError     the data's: nothing to learn from, or not enough
 
 Programming mistakes of ours stay built-in exceptions.
@@ -13,6 +14,7 @@ Programming mistakes of ours stay built-in exceptions.
 
 __all__ = [
     "BundleError",
+    "ClusterError",
     "FormatError",
     "MeshwardenError",
     "PolicyError",
@@ -57,6 +59,10 @@ class StoreError(MeshwardenError):
 
 class FormatError(MeshwardenError):
     """An input is not of the format it was declared to be."""
+
+
+class ClusterError(MeshwardenError):
+    """The Kubernetes API server refused, or it can't be reached."""
 
 
 class TrainingError(MeshwardenError):

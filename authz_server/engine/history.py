@@ -5,16 +5,56 @@ that began before we watched is incomplete: it condemns nobody (`sequence.py` as
 """
 
 from collections import OrderedDict
-from typing import Final
+from collections.abc import Mapping
+from typing import Final, Protocol
 
-__all__ = ["IDLE_SECONDS", "MAX_CALLERS", "MAX_STEPS", "CallerHistory", "History", "add_step", "take_back"]
+import msgspec
+
+__all__ = [
+    "IDLE_SECONDS",
+    "MAX_CALLERS",
+    "MAX_RECENT",
+    "MAX_STEPS",
+    "CallerHistory",
+    "History",
+    "Past",
+    "Snapshot",
+    "add_step",
+    "take_back",
+]
 
 MAX_CALLERS: Final = 50_000
 """Callers remembered; the least recently active goes first. About 1 KB each, when full of steps 4 KB."""
 MAX_STEPS: Final = 48
 """Steps remembered in order for each caller."""
+MAX_RECENT: Final = 4
+"""Endpoints before a call that the sequence model looks at in order."""
 IDLE_SECONDS: Final = 1800.0
 """A caller silent for this long starts anew."""
+
+
+class Past(Protocol):
+    """What a caller did before a call, as the models read it: a CallerHistory itself, or a Snapshot of one."""
+
+    @property
+    def watched(self) -> float:
+        """Seconds that we had been watching when the history began: what began later than its silences last is complete."""
+
+    @property
+    def ever(self) -> Mapping[str, int]:
+        """Each endpoint called since the beginning, with the number of its last step."""
+
+    @property
+    def recent(self) -> tuple[str, ...]:
+        """The last endpoints, at most `MAX_RECENT`, the latest last; empty at the beginning."""
+
+
+class Snapshot(msgspec.Struct, frozen=True, gc=False):
+    """A Past that stays as it is while the caller goes on."""
+
+    watched: float
+    ever: Mapping[str, int]
+    recent: tuple[str, ...]
 
 
 class CallerHistory:
@@ -36,9 +76,9 @@ class CallerHistory:
         self.watched = watched
 
     @property
-    def previous(self) -> str:
-        """The last step's endpoint, empty at the beginning."""
-        return self.steps[-1][1] if self.steps else ""
+    def recent(self) -> tuple[str, ...]:
+        """The last steps' endpoints, the latest last."""
+        return tuple([step[1] for step in self.steps[-MAX_RECENT:]])
 
 
 class History:

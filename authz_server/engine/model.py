@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from authz_server.engine.calibration import Calibration
+from authz_server.engine.call import Call
 from authz_server.engine.endpoint import EndpointTable, path_parameters
 from authz_server.engine.errors import BundleError
 from authz_server.engine.finding import FindingCode
@@ -16,9 +17,12 @@ from authz_server.engine.numeric import NumericModel, ReadyNumeric
 from authz_server.engine.parameters import EndpointProfile
 from authz_server.engine.sequence import SequenceModel
 
-__all__ = ["SCHEMA_VERSION", "Manifest", "ReadyModel", "WorkloadEntry", "WorkloadModel", "decode_model", "encode_model"]
+__all__ = ["SCHEMA_VERSION", "Manifest", "Match", "ReadyModel", "WorkloadEntry", "WorkloadModel", "decode_model", "encode_model"]
 
 SCHEMA_VERSION: Final = 1
+
+Match = tuple[str, tuple[str, ...]]
+"""An endpoint and nothing, or nothing and the methods that the best matching template is known with."""
 
 
 class WorkloadModel(msgspec.Struct, frozen=True):
@@ -79,6 +83,10 @@ class ReadyModel:
         self.table = EndpointTable(model.endpoints)
         self.positions = {endpoint: path_parameters(endpoint) for endpoint in model.endpoints}
         self.numeric = ReadyNumeric(model.numeric) if model.numeric is not None else None
+
+    def match(self, call: Call) -> Match:
+        """Find the endpoint of a call."""
+        return self.table.match(call.method, call.segments)
 
 
 _ENCODER = msgspec.json.Encoder(order="sorted")

@@ -8,7 +8,7 @@ Costs a few microseconds a call, nothing for callers without a session.
 import msgspec
 
 from authz_server.engine.finding import FindingCode, Surprise
-from authz_server.engine.history import IDLE_SECONDS, CallerHistory
+from authz_server.engine.history import IDLE_SECONDS, Past
 
 __all__ = ["START", "PrecedenceRule", "SequenceModel", "Transition", "score_sequence"]
 
@@ -48,15 +48,16 @@ class SequenceModel(msgspec.Struct, frozen=True, gc=False):
     transitions: dict[str, Transition] = {}
 
 
-def score_sequence(endpoint: str, caller: CallerHistory, model: SequenceModel) -> Surprise | None:
+def score_sequence(endpoint: str, past: Past, model: SequenceModel) -> Surprise | None:
     """Tell what is odd about calling `endpoint` now: the strongest broken rule, or an unknown transition.
 
     They are two views of one order, so they don't add up: the more surprising one counts, and a broken rule explains it.
     """
-    complete = caller.watched >= model.gap
+    complete = past.watched >= model.gap
+    previous = past.recent[-1] if past.recent else START
     rules = model.rules.get(endpoint)
-    broken = _strongest_broken(rules, caller, complete=complete) if rules else None
-    unknown = _unknown_transition(endpoint, caller, model, complete=complete)
+    broken = _strongest_broken(rules, past, complete=complete) if rules else None
+    unknown = _unknown_transition(endpoint, previous, model, complete=complete)
     if broken is not None:
         since = f" since the last {broken.since}" if broken.since else ""
         seen = f"{endpoint} without {broken.needs} before it{since}"
@@ -64,24 +65,24 @@ def score_sequence(endpoint: str, caller: CallerHistory, model: SequenceModel) -
         amount = max(broken.surprise, unknown.surprise) if unknown is not None else broken.surprise
         return Surprise(FindingCode.PRECEDENCE, amount, "", seen, normal, broken.n)
     if unknown is not None:
-        after = f"after {caller.previous}" if caller.previous else "at the start of a session"
+        after = f"after {previous}" if previous else "at the start of a session"
         normal = f"one of {len(unknown.known)} other endpoints {after}"
         return Surprise(FindingCode.TRANSITION, unknown.surprise, "", f"{endpoint} {after}", normal, unknown.n)
     return None
 
 
-def _unknown_transition(endpoint: str, caller: CallerHistory, model: SequenceModel, *, complete: bool) -> Transition | None:
-    if not caller.steps and not complete:
+def _unknown_transition(endpoint: str, previous: str, model: SequenceModel, *, complete: bool) -> Transition | None:
+    if not previous and not complete:
         return None
-    transition = model.transitions.get(caller.previous)
+    transition = model.transitions.get(previous)
     if transition is None or transition.surprise <= 0 or endpoint in transition.known:
         return None
     return transition
 
 
-def _strongest_broken(rules: tuple[PrecedenceRule, ...], caller: CallerHistory, *, complete: bool) -> PrecedenceRule | None:
+def _strongest_broken(rules: tuple[PrecedenceRule, ...], past: Past, *, complete: bool) -> PrecedenceRule | None:
     broken: PrecedenceRule | None = None
-    ever = caller.ever
+    ever = past.ever
     for rule in rules:
         needed = ever.get(rule.needs, -1)
         if rule.since:

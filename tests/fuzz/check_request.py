@@ -29,6 +29,7 @@ from authz_server.engine.policy import DEFAULT_SESSION, Enforcement, Mode, Rule,
 from authz_server.engine.record import decode_call, encode_record, to_call_record, to_parsed_call
 from authz_server.engine.sequence import START, PrecedenceRule, SequenceModel, Transition
 from authz_server.engine.verdict import Action, Basis, Verdict
+from authz_server.histories.memory import MemoryHistories
 from tests.factories_engine import OBSERVER, WORKLOAD, endpoint_profile, parameter_profile, ready, word_profile
 
 TARGETS: Final = (
@@ -198,7 +199,9 @@ class Fuzzer:
         self._errors: list[str] = []
         self._log = _Fault()
         bundle = _bundle()
-        self._checker = Checker(lambda: self._enforcement, lambda: bundle, OBSERVER, self._listen, self._errors.append)
+        self._checker = Checker(
+            lambda: self._enforcement, lambda: bundle, OBSERVER, MemoryHistories(0.0), self._listen, self._errors.append
+        )
 
     def __enter__(self) -> "Fuzzer":
         log = logging.getLogger("authz_server.check")

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.ensemble import IsolationForest
 
-from authz_server.engine.decide import decide
 from authz_server.engine.figures import FIGURES
 from authz_server.engine.finding import FindingCode
 from authz_server.engine.model import ReadyModel, WorkloadModel, decode_model, encode_model
@@ -22,7 +21,7 @@ from authz_server.engine.numeric import (
     average_path_length,
 )
 from authz_server.engine.parameters import Interval
-from tests.factories_engine import call, codes, endpoint_profile, model, parameter_profile, record
+from tests.factories_engine import call, codes, endpoint_profile, judge, model, parameter_profile, record
 from trainer.fit_numeric import FittedForest, Row, fit_clusters, fit_forest, fit_numeric
 from trainer.train import train_calls
 
@@ -196,9 +195,9 @@ def test_training_learns_the_numeric_view_when_asked() -> None:
     made = learned(BOTH)
     assert made == decode_model(encode_model(made))
     long = call("GET", f"/cart/items?count=5&q={'ab' * 500}")
-    found = codes(decide(long, ReadyModel(made, "r"), None).surprises)
+    found = codes(judge(long, ReadyModel(made, "r")).surprises)
     assert FindingCode.NUMERIC_CLUSTER in found  # a forest sees no difference between the longest so far and a hundred times that
-    assert not BOTH & set(codes(decide(call("GET", "/cart/items?count=5&q=abab"), ReadyModel(made, "r"), None).surprises))
+    assert not BOTH & set(codes(judge(call("GET", "/cart/items?count=5&q=abab"), ReadyModel(made, "r")).surprises))
 
 
 def test_a_model_of_both_is_small() -> None:

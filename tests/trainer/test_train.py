@@ -8,13 +8,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from authz_server.engine.decide import decide
 from authz_server.engine.errors import TrainingError
 from authz_server.engine.finding import FindingCode
 from authz_server.engine.history import IDLE_SECONDS, CallerHistory, History, add_step
 from authz_server.engine.model import ReadyModel, WorkloadModel, decode_model, encode_model
 from authz_server.engine.record import CallRecord, to_parsed_call
-from tests.factories_engine import FORM, JSON, NOON, PRINCIPAL, WORKLOAD, call, record
+from tests.factories_engine import FORM, JSON, NOON, PRINCIPAL, WORKLOAD, call, judge, record
 from trainer.train import train_calls
 
 BUDGET = 1e-2
@@ -94,7 +93,7 @@ def known_caller(*endpoints: str) -> CallerHistory:
 
 
 def denied(made: CallRecord, caller: CallerHistory | None = None, ready: ReadyModel | None = None) -> FindingCode | None:
-    judgement = decide(to_parsed_call(made), ready or shop(), caller)
+    judgement = judge(to_parsed_call(made), ready or shop(), caller)
     return judgement.surprises[0].code if judgement.p_value <= BUDGET else None
 
 
@@ -116,7 +115,7 @@ def test_later_normal_visits_are_denied_within_the_budget() -> None:
     for made in later:
         call_ = to_parsed_call(made)
         caller = history.caller(WORKLOAD, made.session, made.ts)
-        judgement = decide(call_, shop(), caller)
+        judgement = judge(call_, shop(), caller)
         refused += judgement.p_value <= BUDGET
         add_step(caller, judgement.endpoint)
     assert refused <= len(later) * BUDGET * 2.5
@@ -323,4 +322,4 @@ def test_what_one_service_account_alone_brings_is_no_spray() -> None:
 
     assert model.endpoints["POST /audit"].parameters["body:/user"].values is None
     later = posted("/audit", '{"user":"user999"}', session="the shop")
-    assert decide(to_parsed_call(later), ReadyModel(model, ""), None).p_value > 0.001
+    assert judge(to_parsed_call(later), ReadyModel(model, "")).p_value > 0.001

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from authz_server.decision_log import encode_line, to_line
 from authz_server.engine.call import BodyKind, Call, Caller, Flag, Kind
 from authz_server.engine.canonical import MAX_HEADERS, MAX_PARAMETERS, to_call, to_workload
-from authz_server.engine.decide import decide
 from authz_server.engine.model import ReadyModel
 from authz_server.engine.policy import Mode, Rule, SessionSource
 from authz_server.engine.record import encode_record, to_call_record
@@ -28,6 +27,7 @@ from tests.factories_engine import (
     call,
     endpoint_profile,
     json_call,
+    judge,
     raw_call,
     ready,
 )
@@ -314,7 +314,7 @@ def test_any_request_yields_a_call_that_is_judged(
     assert made == call(
         method, target, headers=headers, body=body, sources=(SessionSource(cookie="sid"), SessionSource(header="x-a"))
     )
-    judgement = decide(made, ready(), None)
+    judgement = judge(made, ready())
     assert 0 < judgement.p_value <= 1
     encode_record(to_call_record(made, to_verdict(judgement, made, Rule(), "0" * 32, "r")))
 
@@ -335,7 +335,7 @@ def runs(value: str) -> list[str]:
 
 
 def written(made: Call) -> str:
-    verdict = to_verdict(decide(made, STRICT, None), made, Rule(Mode.ENFORCE, 1.0), "0" * 32, "r-2026")
+    verdict = to_verdict(judge(made, STRICT), made, Rule(Mode.ENFORCE, 1.0), "0" * 32, "r-2026")
     return (encode_record(to_call_record(made, verdict)) + encode_line(to_line(verdict, 0.0))).decode()
 
 

@@ -8,12 +8,12 @@ from hypothesis import strategies as st
 
 from authz_server.engine.calibration import Calibration
 from authz_server.engine.call import Call
-from authz_server.engine.decide import decide, score, to_score
+from authz_server.engine.decide import score, to_score
 from authz_server.engine.finding import FindingCode
 from authz_server.engine.history import IDLE_SECONDS, CallerHistory, add_step
 from authz_server.engine.sequence import PrecedenceRule, SequenceModel
 from authz_server.engine.verdict import to_finding
-from tests.factories_engine import call, codes, endpoint_profile, parameter_profile, ready, surprise
+from tests.factories_engine import call, codes, endpoint_profile, judge, parameter_profile, ready, surprise
 
 ENDPOINTS = {
     "GET /cart/items": endpoint_profile(
@@ -44,7 +44,7 @@ CASES: list[tuple[str, Call, str, list[FindingCode]]] = [
 
 @pytest.mark.parametrize(("made", "endpoint", "found"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
 def test_decide(made: Call, endpoint: str, found: list[FindingCode]) -> None:
-    judgement = decide(made, READY, None)
+    judgement = judge(made, READY)
     assert (endpoint, found) == (judgement.endpoint, codes(judgement.surprises))
 
 
@@ -58,17 +58,17 @@ WORDS = [
 
 @pytest.mark.parametrize(("made", "text"), WORDS)
 def test_unknown_things_in_words(made: Call, text: str) -> None:
-    judgement = decide(made, READY, None)
+    judgement = judge(made, READY)
     assert text == to_finding(judgement.surprises[0], judgement.endpoint).text
 
 
 def test_a_normal_call_has_p_1_and_score_0() -> None:
-    judgement = decide(call(), READY, None)
+    judgement = judge(call(), READY)
     assert (judgement.score, judgement.p_value) == (0.0, 1.0)
 
 
 def test_the_strongest_surprise_comes_first_and_the_score_is_their_sum() -> None:
-    judgement = decide(call("GET", "/admin", source=""), READY, None)
+    judgement = judge(call("GET", "/admin", source=""), READY)
     assert [found.amount for found in judgement.surprises] == [4.0, 3.0]
     assert (judgement.score, judgement.p_value) == (7.0, 1e-4)
 
@@ -76,31 +76,31 @@ def test_the_strongest_surprise_comes_first_and_the_score_is_their_sum() -> None
 def test_the_sequence_is_judged_only_for_known_callers() -> None:
     ship = call("POST", "/ship")
     shopper = CallerHistory(0.0, IDLE_SECONDS)
-    assert codes(decide(ship, READY, shopper).surprises) == [FindingCode.PRECEDENCE]
-    assert decide(ship, READY, None).surprises == ()
+    assert codes(judge(ship, READY, shopper).surprises) == [FindingCode.PRECEDENCE]
+    assert judge(ship, READY).surprises == ()
     add_step(shopper, "POST /pay")
-    assert decide(ship, READY, shopper).surprises == ()
+    assert judge(ship, READY, shopper).surprises == ()
 
 
 def test_decide_leaves_the_history_alone() -> None:
     shopper = CallerHistory(0.0, IDLE_SECONDS)
-    decide(call(), READY, shopper)
+    judge(call(), READY, shopper)
     assert (shopper.steps, shopper.ever) == ([], {})
 
 
 def test_an_endpoints_own_calibration_goes_before_the_pooled_one() -> None:
     calibration = {"": Calibration(n=99), "GET /cart/items": Calibration(n=9_999)}
     own = ready(ENDPOINTS, calibration=calibration)
-    assert decide(call("GET", "/cart/items?count=-1"), own, None).p_value == 1e-4
-    assert decide(call("GET", "/admin"), own, None).p_value == 1e-2
+    assert judge(call("GET", "/cart/items?count=-1"), own).p_value == 1e-4
+    assert judge(call("GET", "/admin"), own).p_value == 1e-2
 
 
 def test_a_model_without_calibration_condemns_nobody() -> None:
-    assert decide(call("GET", "/admin"), ready(ENDPOINTS, calibration={}), None).p_value == 1.0
+    assert judge(call("GET", "/admin"), ready(ENDPOINTS, calibration={})).p_value == 1.0
 
 
 def test_a_model_that_is_not_surprised_by_new_endpoints_yet_allows_them() -> None:
-    assert decide(call("GET", "/admin"), ready(ENDPOINTS, surprises={}), None).p_value == 1.0
+    assert judge(call("GET", "/admin"), ready(ENDPOINTS, surprises={})).p_value == 1.0
 
 
 @pytest.mark.parametrize(
@@ -126,5 +126,5 @@ def test_to_score_does_not_depend_on_order(amounts: list[tuple[str, int]], rng: 
 
 
 def test_score_alone_needs_no_calibration() -> None:
-    endpoint, found = score(call("GET", "/cart/items?count=-1"), READY, None)
-    assert (endpoint, codes(found)) == ("GET /cart/items", [FindingCode.RANGE])
+    made = call("GET", "/cart/items?count=-1")
+    assert codes(score(made, READY, READY.match(made), None)) == [FindingCode.RANGE]

@@ -17,24 +17,24 @@ def walked(*endpoints: str) -> CallerHistory:
 
 def test_steps_are_numbered_in_order() -> None:
     caller = walked(LOGIN, CART, PAY, CART)
-    assert (caller.previous, caller.next_number) == (CART, 4)
+    assert (caller.recent[-1], caller.next_number) == (CART, 4)
     assert caller.ever == {LOGIN: 0, PAY: 2, CART: 3}
 
 
 def test_nothing_comes_before_the_first_step() -> None:
-    assert walked().previous == ""
+    assert walked().recent == ()
 
 
 def test_take_back_removes_a_failed_step() -> None:
     caller = walked(LOGIN, CART, PAY)
     take_back(caller, 2)
-    assert (caller.previous, caller.ever) == (CART, {LOGIN: 0, CART: 1})
+    assert (caller.recent[-1], caller.ever) == (CART, {LOGIN: 0, CART: 1})
 
 
 def test_take_back_restores_the_step_before_of_the_same_endpoint() -> None:
     caller = walked(CART, PAY, CART)
     take_back(caller, 2)
-    assert (caller.previous, caller.ever) == (PAY, {CART: 0, PAY: 1})
+    assert (caller.recent[-1], caller.ever) == (PAY, {CART: 0, PAY: 1})
 
 
 def test_take_back_in_the_middle_keeps_the_later_step() -> None:

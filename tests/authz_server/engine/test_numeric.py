@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz_server.engine.calibration import Calibration
-from authz_server.engine.decide import decide, to_score
+from authz_server.engine.decide import to_score
 from authz_server.engine.errors import BundleError
 from authz_server.engine.figures import FIGURES
 from authz_server.engine.finding import FindingCode
@@ -30,6 +30,7 @@ from tests.factories_engine import (
     call,
     codes,
     endpoint_profile,
+    judge,
     model,
     ready,
     surprise,
@@ -169,7 +170,7 @@ def test_any_arrays_give_a_score_or_a_bundle_error(features: list[int], rights: 
 
 def test_a_call_as_a_whole_is_told_with_the_figures_that_deviate_most() -> None:
     made = ready({ENDPOINT: endpoint_profile()}, numeric=numeric())
-    usual, odd = (decide(call("GET", f"/cart/items?q={'a' * n}"), made, None).surprises for n in (1, 100))
+    usual, odd = (judge(call("GET", f"/cart/items?q={'a' * n}"), made).surprises for n in (1, 100))
     assert FindingCode.NUMERIC_FOREST not in codes(usual)
     finding = to_finding(next(one for one in odd if one.code is FindingCode.NUMERIC_FOREST), ENDPOINT)
     assert finding.text.startswith("the call as a whole is unusual: characters in all values, as a power of 2: 6.66; ")

@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from authz_server.engine.call import Call, Outcome
-from authz_server.engine.decide import decide
 from authz_server.engine.errors import FormatError
 from authz_server.engine.policy import Mode, Rule, SessionSource
 from authz_server.engine.record import (
@@ -19,7 +18,7 @@ from authz_server.engine.record import (
     to_parsed_call,
 )
 from authz_server.engine.verdict import to_verdict
-from tests.factories_engine import FORM, JSON, call, ready
+from tests.factories_engine import FORM, JSON, call, judge, ready
 
 ID = "0123456789abcdef0123456789abcdef"
 
@@ -40,7 +39,7 @@ BODIES = (
 
 
 def stored(made: Call, mode: Mode = Mode.ENFORCE) -> CallRecord:
-    return to_call_record(made, to_verdict(decide(made, ready(), None), made, Rule(mode), ID, "r-1"))
+    return to_call_record(made, to_verdict(judge(made, ready()), made, Rule(mode), ID, "r-1"))
 
 
 def test_a_record_is_flat_and_says_what_was_decided() -> None:

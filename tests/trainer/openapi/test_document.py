@@ -10,13 +10,12 @@ import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from authz_server.engine.call import BodyKind
-from authz_server.engine.decide import decide
 from authz_server.engine.finding import FindingCode
 from authz_server.engine.model import ReadyModel
 from authz_server.engine.pointer import to_pointer
 from authz_server.engine.record import to_parsed_call
 from authz_server.engine.verdict import to_finding
-from tests.factories_engine import JSON, endpoint_profile, model, parameter_profile, record
+from tests.factories_engine import JSON, endpoint_profile, judge, model, parameter_profile, record
 from tests.trainer.openapi.shop import document, learned
 from trainer.openapi.document import to_document
 from trainer.openapi.form import Form
@@ -60,7 +59,7 @@ def test_findings_of_odd_calls_point_to_what_they_are_about() -> None:
     odd = record(
         "POST", "/users/nobody'/orders?debug=1", headers=headers, body=b'{"items":[{"sku":"<","qty":-1}],"evil":{"a":1}}'
     )
-    judgement = decide(to_parsed_call(odd), ready, None)
+    judgement = judge(to_parsed_call(odd), ready)
     found = [to_finding(surprise, judgement.endpoint) for surprise in judgement.surprises]
     assert {finding.code for finding in found} >= {
         FindingCode.RANGE,

@@ -9,6 +9,7 @@ from typing import Final
 
 from authz_server.engine.history import CallerHistory, take_back
 from authz_server.engine.record import OutcomeRecord
+from authz_server.histories.visit import join_key
 
 __all__ = ["MAX_PENDING", "Outcomes"]
 
@@ -37,6 +38,15 @@ class Outcomes:
             old_id, (_, _, old_key) = self._pending.popitem(last=False)
             self._forget(old_key, old_id)
 
+    def withdraw(self, decision_id: str) -> tuple[CallerHistory, int] | None:
+        """Forget a step that no outcome will come for; return it, None if it is forgotten already. The caller holds the lock."""
+        waiting = self._pending.pop(decision_id, None)
+        if waiting is None:
+            return None
+        caller, step, key = waiting
+        self._forget(key, decision_id)
+        return caller, step
+
     def settle(self, record: OutcomeRecord) -> None:
         """Take a step back if its call failed (no answer, 4xx or 5xx)."""
         with self._lock:
@@ -57,8 +67,3 @@ class Outcomes:
         """Forget the key of a decision, unless a later call came under the same request id."""
         if self._ids.get(key) == decision_id:
             del self._ids[key]
-
-
-def join_key(request_id: str, workload: str, method: str) -> str:
-    """Name a call where no decision id is known."""
-    return f"{request_id} {workload} {method}"

@@ -6,7 +6,8 @@ import pytest
 
 from authz_server.engine.history import CallerHistory, add_step
 from authz_server.engine.record import OutcomeRecord
-from authz_server.outcomes import MAX_PENDING, Outcomes, join_key
+from authz_server.histories.outcomes import MAX_PENDING, Outcomes
+from authz_server.histories.visit import join_key
 
 PAY = "POST /pay"
 

@@ -1,0 +1,5 @@
+"""Where the callers' histories live: in this process (`memory.py`), or in a place that all replicas share.
+
+a Call is matched -> Visit -> Histories.visit -> what its caller did before, as the models read it (`engine/history.py`)
+its outcome comes -> Histories.settle -> a step that failed is taken back
+"""

@@ -1,0 +1,55 @@
+"""What the Check asks of the callers' histories, whoever keeps them: a Visit in, the caller's past out.
+
+One question a call, so that a shared history costs one round trip.
+"""
+
+from typing import Protocol
+
+import msgspec
+
+from authz_server.engine.call import Call
+from authz_server.engine.history import Past
+from authz_server.engine.record import OutcomeRecord
+
+__all__ = ["Histories", "Visit", "join_key", "to_visit"]
+
+
+class Visit(msgspec.Struct, frozen=True, gc=False):
+    """One call as the histories need it: who, when (seconds since the epoch), where, and by what its outcome will be joined.
+
+    `endpoint` is empty where no template matched: it counts for the caller's pace, but isn't a step.
+    """
+
+    decision_id: str
+    ts: float
+    workload: str
+    session: str
+    endpoint: str
+    join_key: str
+
+
+class Histories(Protocol):
+    """Keeps what callers did. All methods are called from many threads, and `visit` and `take_back` on the request path."""
+
+    def visit(self, visit: Visit) -> Past | None:
+        """Count a call as its caller's next step, and return what came before it; None: nobody can tell, so judge without."""
+
+    def take_back(self, visit: Visit) -> None:
+        """Undo the step: the call was refused, so nothing came of it."""
+
+    def settle(self, record: OutcomeRecord) -> None:
+        """Take note of how a call ended, as any replica's access log stream brings it."""
+
+    def __len__(self) -> int:
+        """Count the callers that this process remembers."""
+
+
+def to_visit(call: Call, endpoint: str, decision_id: str) -> Visit:
+    """Make the Visit of a call that has a session."""
+    key = join_key(call.request_id, call.workload, call.method)
+    return Visit(decision_id, call.ts, call.workload, call.caller.session, endpoint, key)
+
+
+def join_key(request_id: str, workload: str, method: str) -> str:
+    """Name a call where no decision id is known."""
+    return f"{request_id} {workload} {method}"

@@ -1,0 +1,67 @@
+"""Histories in this process's memory: what a visit returns, and what undoes it."""
+
+import pytest
+
+from authz_server.engine.history import MAX_RECENT
+from authz_server.engine.record import OutcomeRecord
+from authz_server.histories.memory import MemoryHistories
+from authz_server.histories.visit import Visit, join_key
+
+CART, PAY = "POST /cart", "POST /pay"
+
+
+def visit(number: int, endpoint: str, session: str = "s", ts: float = 10.0) -> Visit:
+    return Visit(f"d-{number}", ts, "shop/shop", session, endpoint, join_key(f"r-{number}", "shop/shop", "POST"))
+
+
+def past(histories: MemoryHistories, session: str = "s") -> tuple[str, ...]:
+    found = histories.visit(visit(999, "", session))
+    assert found is not None
+    return found.recent
+
+
+def test_a_visit_returns_what_came_before_it() -> None:
+    histories = MemoryHistories(0.0)
+    first, second = histories.visit(visit(1, CART)), histories.visit(visit(2, PAY))
+    assert first is not None
+    assert second is not None
+    assert ((), {}, 10.0) == (first.recent, first.ever, first.watched)
+    assert ((CART,), {CART: 0}) == (second.recent, second.ever)
+
+
+def test_only_the_last_steps_are_in_order() -> None:
+    histories = MemoryHistories(0.0)
+    for number in range(MAX_RECENT + 3):
+        histories.visit(visit(number, f"GET /{number}"))
+    assert tuple(f"GET /{number}" for number in range(3, MAX_RECENT + 3)) == past(histories)
+
+
+def test_a_call_at_no_endpoint_is_no_step() -> None:
+    histories = MemoryHistories(0.0)
+    histories.visit(visit(1, ""))
+    assert () == past(histories)
+
+
+def test_a_refused_visit_is_no_step_and_waits_for_no_outcome() -> None:
+    histories = MemoryHistories(0.0)
+    refused = visit(1, PAY)
+    histories.visit(refused)
+    histories.take_back(refused)
+    histories.take_back(refused)
+    histories.settle(OutcomeRecord("d-1", 1.0, status=200))
+    assert ((), 1) == (past(histories), histories.outcomes.unknown)
+
+
+@pytest.mark.parametrize(("status", "steps"), [(200, (PAY,)), (302, (PAY,)), (402, ()), (503, ())])
+def test_a_step_stays_only_if_its_call_succeeded(status: int, steps: tuple[str, ...]) -> None:
+    histories = MemoryHistories(0.0)
+    histories.visit(visit(1, PAY))
+    histories.settle(OutcomeRecord("", 1.0, "r-1", "shop/shop", "POST", status))
+    assert steps == past(histories)
+
+
+def test_sessions_are_kept_apart_and_counted() -> None:
+    histories = MemoryHistories(0.0)
+    histories.visit(visit(1, CART, "one"))
+    histories.visit(visit(2, PAY, "two"))
+    assert ((CART,), (PAY,), 2) == (past(histories, "one"), past(histories, "two"), len(histories))
