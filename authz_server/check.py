@@ -14,10 +14,11 @@ from functools import partial
 from typing import Final, Protocol
 
 import grpc
+import msgspec
 from envoy.service.auth.v3.external_auth_pb2 import CheckRequest
 
 from authz_server.bundle import Bundle
-from authz_server.engine.call import Call
+from authz_server.engine.call import CONNECTION, Call
 from authz_server.engine.canonical import RawCall, to_call
 from authz_server.engine.decide import Judgement, decide
 from authz_server.engine.observe import Observer
@@ -89,11 +90,8 @@ class Checker:
         try:
             raw = to_raw(CheckRequest.FromString(data), time.time())
             rule = enforcement.workload(raw.workload)
-            if not raw.http:
-                verdict = _not_http(raw, rule, decision_id)
-            else:
-                call = to_call(raw, self._observer, rule.session)
-                verdict = self._verdict(call, enforcement, rule, decision_id)
+            call = to_call(raw, self._observer, rule.session)
+            verdict = self._verdict(call, enforcement, rule, decision_id)
             answer = to_response(verdict)
         except Exception as error:
             self._on_error(type(error).__name__)
@@ -108,11 +106,13 @@ class Checker:
         """Judge a call and hold the judgement against the policy."""
         bundle = self._bundle()
         ready = bundle.models.get(call.workload)
+        if call.method == CONNECTION and (ready is None or not ready.connections):
+            return _not_http(call, rule, decision_id, bundle.revision)
         if ready is None or rule.mode is Mode.OFF:
             basis = Basis.OFF if rule.mode is Mode.OFF else Basis.NO_MODEL
             return _unjudged(call, basis, rule, decision_id, bundle.revision)
         match = ready.match(call)
-        if not call.caller.session:
+        if not call.caller.session or call.method == CONNECTION:
             return _hold(decide(call, ready, match, None), call, enforcement, decision_id, ready.revision)
         visit = to_visit(call, match[0], decision_id)
         past = self._histories.visit(visit)
@@ -146,10 +146,12 @@ def _unjudged(call: Call, basis: Basis, rule: Rule, decision_id: str, revision: 
     )
 
 
-def _not_http(raw: RawCall, rule: Rule, decision_id: str) -> Verdict:
-    """Answer a Check of Envoy's network filter, which has no HTTP attributes, as the policy says."""
-    action = Action.ALLOW if rule.non_http_allow or rule.mode is not Mode.ENFORCE else Action.DENY
-    return Verdict(action, Basis.NOT_HTTP, rule.mode, raw.workload, decision_id, caller=raw.source, ts=raw.ts)
+def _not_http(call: Call, rule: Rule, decision_id: str, revision: str) -> Verdict:
+    """Answer a Check of Envoy's network filter, for a workload where no connections were learned, as the policy says."""
+    verdict = _unjudged(call, Basis.NOT_HTTP, rule, decision_id, revision)
+    if rule.non_http_allow or rule.mode is not Mode.ENFORCE:
+        return verdict
+    return msgspec.structs.replace(verdict, action=Action.DENY)
 
 
 def _failed(workload: str, rule: Rule, decision_id: str) -> Verdict:

@@ -25,10 +25,11 @@ def to_raw(request: CheckRequest, now: float) -> RawCall:
     stamp = attributes.request.time
     ts = stamp.seconds + stamp.nanos * 1e-9 if stamp.seconds else now
     address = source.address.socket_address.address
+    port = destination.address.socket_address.port_value
     extension = attributes.context_extensions.get(WORKLOAD_EXTENSION, "") if attributes.context_extensions else ""
     if not attributes.request.HasField("http"):
         workload = to_workload(destination.principal, extension, "")
-        return RawCall(ts, "", "", {}, source=source.principal, address=address, workload=workload, http=False)
+        return RawCall(ts, "", "", {}, source=source.principal, address=address, workload=workload, http=False, port=port)
     http = attributes.request.http
     headers = dict(http.headers) or _from_header_map(http)
     body = http.raw_body or http.body.encode("utf-8", "surrogateescape")
@@ -46,6 +47,7 @@ def to_raw(request: CheckRequest, now: float) -> RawCall:
         to_workload(destination.principal, extension, http.host or headers.get(":authority", "")),
         "",
         headers.get("x-request-id", "") or http.id,
+        port=port,
     )
 
 

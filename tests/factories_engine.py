@@ -9,6 +9,7 @@ from authz_server.engine.calibration import Calibration
 from authz_server.engine.call import Call, Flag, Kind, Parameter
 from authz_server.engine.canonical import RawCall, to_call
 from authz_server.engine.decide import Judgement, decide
+from authz_server.engine.edges import EdgeModel
 from authz_server.engine.finding import FindingCode, Surprise
 from authz_server.engine.history import Past
 from authz_server.engine.model import ReadyModel, WorkloadModel
@@ -84,6 +85,7 @@ def record(method: str = "GET", target: str = "/cart/items", *, record_id: str =
         made.body,
         made.body_size,
         made.request_id,
+        port=made.port,
         **{**values, **changes},
     )
 
@@ -138,9 +140,8 @@ def model(endpoints: dict[str, EndpointProfile] | None = None, **changes: Any) -
         "surprises": {
             FindingCode.UNKNOWN_ENDPOINT: 4.0,
             FindingCode.UNKNOWN_METHOD: 3.5,
-            FindingCode.UNKNOWN_PRINCIPAL: 3.0,
         },
-        "principals": frozenset({PRINCIPAL}),
+        "edges": EdgeModel(5_000, {PRINCIPAL: 5_000}, 3.0),
     }
     return WorkloadModel(**{**values, **changes})
 

@@ -26,6 +26,7 @@ __all__ = [
 
 _MAX_STATUSES: Final = 64
 _MAX_PRINCIPALS: Final = 64
+_MAX_PORTS: Final = 16
 _MAX_PARAMETERS: Final = 1024
 """Parameters of one endpoint that are described, headers and cookies among them; an attacker chooses names too."""
 _PER_E: Final = 50.0
@@ -66,7 +67,7 @@ class EndpointFacts(msgspec.Struct, frozen=True, omit_defaults=True):
     """One endpoint: `calls` in all, `taught` of them that taught what is normal; its parameters and bodies are those calls'.
 
     `responses` by status; `0`: there was no answer, empty: nobody told. `principals`: calls by caller. `schemes`: calls by
-    scheme of the `Authorization` header.
+    scheme of the `Authorization` header. `ports`: calls by the port they arrived at.
     """
 
     calls: int
@@ -79,6 +80,7 @@ class EndpointFacts(msgspec.Struct, frozen=True, omit_defaults=True):
     body_size: Spread | None = None
     principals: dict[str, int] = {}
     schemes: dict[str, int] = {}
+    ports: dict[str, int] = {}
 
 
 class Description(msgspec.Struct, frozen=True):
@@ -189,6 +191,7 @@ class _EndpointLearner:
         self.body_sizes = _Spreader()
         self.principals: dict[str, int] = {}
         self.schemes: dict[str, int] = {}
+        self.ports: dict[int, int] = {}
 
     def update(self, record: CallRecord, call: Call, *, taught: bool) -> None:
         self.calls += 1
@@ -234,6 +237,8 @@ class _EndpointLearner:
         if call.body is not BodyKind.NONE:
             self.body_sizes.add(call.body_size)
         _count(self.principals, call.caller.principal, _MAX_PRINCIPALS)
+        if call.port:
+            _count(self.ports, call.port, _MAX_PORTS)
 
     def merge(self, other: "_EndpointLearner") -> None:
         self.calls += other.calls
@@ -252,6 +257,8 @@ class _EndpointLearner:
             _count(self.principals, principal, _MAX_PRINCIPALS, count)
         for scheme, count in other.schemes.items():
             _count(self.schemes, scheme, _MAX_STATUSES, count)
+        for port, count in other.ports.items():
+            _count(self.ports, port, _MAX_PORTS, count)
 
     def finish(self, keys: frozenset[str]) -> EndpointFacts:
         """Only parameters with these keys are told: those that the model knows."""
@@ -266,6 +273,7 @@ class _EndpointLearner:
             self.body_sizes.finish(),
             dict(self.principals),
             dict(self.schemes),
+            {str(port): count for port, count in self.ports.items()},
         )
 
 

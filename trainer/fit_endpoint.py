@@ -8,7 +8,7 @@ and their counts, and the number of paths kept is bounded: beyond the limit thos
 from hashlib import blake2b
 from typing import Final
 
-from authz_server.engine.call import Call
+from authz_server.engine.call import CONNECTION, Call
 from authz_server.engine.endpoint import WILDCARD
 from authz_server.engine.observe import names_itself
 from trainer.support import Quorum, Support, rare_callers, sprayed
@@ -36,7 +36,8 @@ class EndpointLearner:
 
     def update(self, call: Call, caller: str, window: int = 0) -> None:
         """Count one call."""
-        tokens = tuple([s.text if names_itself(s) else WILDCARD for s in call.segments])
+        named = call.method == CONNECTION  # a port is what is called
+        tokens = tuple([s.text if named or names_itself(s) else WILDCARD for s in call.segments])
         self._support((call.method, tokens)).add(caller, window)
 
     def merge(self, other: "EndpointLearner") -> None:

@@ -16,6 +16,7 @@ from authz_server.engine.parameters import EndpointProfile
 from authz_server.engine.record import CallRecord
 from trainer.call_sample import CallSample
 from trainer.eligible import caller_of, teaches
+from trainer.fit_edges import EdgeLearner
 from trainer.fit_parameters import EndpointProfileLearner, SharedLearner
 from trainer.fit_sequence import SequenceLearner
 from trainer.kin import to_kin
@@ -30,7 +31,6 @@ NUMERIC: Final[frozenset[FindingCode]] = frozenset()
 _MAX_SAMPLE: Final = 10_000
 """Calls of a workload that they are fitted on."""
 
-_MAX_PRINCIPALS: Final = 10_000
 _PERSISTENT: Final = WINDOWS // 2
 """Windows of the traffic in which an endpoint must have refused calls to be known by that alone: a scan comes and goes."""
 
@@ -59,7 +59,7 @@ class ModelLearner:
         self._profiles: dict[str, EndpointProfileLearner] = {}
         self._shared = SharedLearner()
         self._sequence = SequenceLearner(plan.gap)
-        self._principals: dict[str, int] = {}
+        self._edges = EdgeLearner()
         self._sample = CallSample(_MAX_SAMPLE if plan.numeric else 0)
 
     def update(self, record: CallRecord, call: Call, endpoint: str, history: CallerHistory | None, window: int = 0) -> None:
@@ -73,9 +73,7 @@ class ModelLearner:
         profile.update(call, caller, window, succeeded=teaches(record))
         self._shared.update(call, caller, window)
         self._sample.update(record.id, call, endpoint, window)
-        principal = record.principal
-        if principal in self._principals or len(self._principals) < _MAX_PRINCIPALS:
-            self._principals[principal] = self._principals.get(principal, 0) + 1
+        self._edges.update(endpoint, record.principal, window)
         if history is not None:
             self._sequence.update(endpoint, history, caller, window)
 
@@ -89,8 +87,7 @@ class ModelLearner:
         self._shared.merge(other._shared)
         self._sequence.merge(other._sequence)
         self._sample.merge(other._sample)
-        for principal, count in other._principals.items():
-            self._principals[principal] = self._principals.get(principal, 0) + count
+        self._edges.merge(other._edges)
 
     def finish(self, workload: str, share: float = 1.0) -> WorkloadModel:
         """Make the model, not yet calibrated; `share` of the workload's calls were seen, in (0, 1]."""
@@ -99,6 +96,7 @@ class ModelLearner:
         for profile in profiles.values():
             profile.pool(prior, plan.quorum)
         self._shared.pool(prior, plan.quorum)
+        self._edges.pool(prior, plan.quorum)
         learners = {(name, key): one for name, profile in profiles.items() for key, one in profile.learners.items()}
         kin = to_kin(learners, plan.quorum)
         n = self._shared.total.count
@@ -116,7 +114,7 @@ class ModelLearner:
             self._sequence.finish(plan.quorum, share),
             {},
             self._surprises(n, prior),
-            frozenset(self._principals),
+            self._edges.finish(prior, plan.quorum),
             self._numeric(endpoints),
         )
 
@@ -129,11 +127,10 @@ class ModelLearner:
         return fit_numeric(to_rows(self._sample, endpoints), self._plan.numeric)
 
     def _surprises(self, n: int, prior: Prior) -> dict[FindingCode, float]:
-        """How surprising an unknown endpoint, method or principal is: contexts of their own, one a workload."""
+        """How surprising an unknown endpoint or method is: contexts of their own, one a workload."""
         rare = {
             FindingCode.UNKNOWN_ENDPOINT: self._plan.rare_endpoints,
             FindingCode.UNKNOWN_METHOD: self._plan.rare_endpoints,
-            FindingCode.UNKNOWN_PRINCIPAL: sum(count == 1 for count in self._principals.values()),
         }
         for code, count in rare.items():
             prior.add(code, n, count)

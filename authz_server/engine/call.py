@@ -6,10 +6,15 @@ console ever get. So none of them can leak what it doesn't have, and live scorin
 """
 
 from enum import StrEnum
+from typing import Final
 
 import msgspec
 
-__all__ = ["BodyKind", "Call", "Caller", "Flag", "Kind", "Location", "Outcome", "Parameter"]
+__all__ = ["CONNECTION", "BodyKind", "Call", "Caller", "Flag", "Kind", "Location", "Outcome", "Parameter"]
+
+
+CONNECTION: Final = "TCP"
+"""The method of a connection without HTTP: its one path segment is the destination port, `TCP /6379`. No HTTP method reads so."""
 
 
 class Location(StrEnum):
@@ -130,7 +135,7 @@ class Call(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """One API call, normalised: who, to which workload, method, path segments, parameters, facts about its form.
 
     `ts` is seconds since the epoch. `segments` are the path's, in order, the empty ones too. `parameters` are sorted by nothing:
-    they stand as the request had them, at most `canonical.MAX_PARAMETERS`.
+    they stand as the request had them, at most `canonical.MAX_PARAMETERS`. `port` is where the call arrived, 0 if nobody told.
     """
 
     ts: float
@@ -143,6 +148,7 @@ class Call(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     body: BodyKind = BodyKind.NONE
     body_size: int = 0
     request_id: str = ""
+    port: int = 0
 
     @property
     def path(self) -> str:

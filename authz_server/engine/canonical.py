@@ -13,7 +13,7 @@ import msgspec
 
 from authz_server.engine.bodies import graphql
 from authz_server.engine.body import Fact, Leaf, to_leaves
-from authz_server.engine.call import BodyKind, Call, Caller, Flag, Kind, Parameter
+from authz_server.engine.call import CONNECTION, BodyKind, Call, Caller, Flag, Kind, Parameter
 from authz_server.engine.observe import MAX_CUT_NAME, Observer, bounded_name
 from authz_server.engine.policy import SessionSource
 from authz_server.engine.target import split_pairs, split_target
@@ -24,7 +24,7 @@ MAX_HEADERS: Final = 64
 MAX_PARAMETERS: Final = 384
 _MAX_METHOD: Final = 32
 
-_METHOD = re.compile(r"[A-Z][A-Z_-]{0,31}\Z")
+_METHOD = re.compile(rf"(?!{CONNECTION}\Z)[A-Z][A-Z_-]{{0,31}}\Z")
 
 _TRANSPORT_HEADERS: Final = frozenset(
     # Written by proxies, tracers and HTTP itself, or read elsewhere: they say nothing about what the client asks for.
@@ -55,6 +55,7 @@ class RawCall(msgspec.Struct, frozen=True, gc=False):
     session: str = ""
     request_id: str = ""
     http: bool = True
+    port: int = 0
 
 
 def to_workload(principal: str, context_workload: str, authority: str) -> str:
@@ -77,7 +78,7 @@ def to_workload(principal: str, context_workload: str, authority: str) -> str:
 def to_call(raw: RawCall, observer: Observer, sources: Sequence[SessionSource] = ()) -> Call:
     """Normalise one request. Never raises: what can't be read is a Flag. The dearest stage of a Check (`bench speed`)."""
     if not raw.http:
-        return Call(raw.ts, raw.workload, "", (), flags=(Flag.NOT_HTTP,), caller=_to_caller(raw, observer, (), sources))
+        return _to_connection(raw, observer, sources)
     flags: set[Flag] = set()
     segments, query = split_target(raw.target, flags)
     cookie = raw.headers.get("cookie")
@@ -103,7 +104,16 @@ def to_call(raw: RawCall, observer: Observer, sources: Sequence[SessionSource] =
         body,
         raw.body_size,
         raw.request_id[:64],
+        raw.port,
     )
+
+
+def _to_connection(raw: RawCall, observer: Observer, sources: Sequence[SessionSource]) -> Call:
+    """Make the Call of a connection without HTTP: who, and to which port, is all there is."""
+    port = str(raw.port)
+    segments = (Parameter("path:0", Kind.INTEGER, len(port), 0, port),)
+    caller = _to_caller(raw, observer, (), sources)
+    return Call(raw.ts, raw.workload, CONNECTION, segments, (), (Flag.NOT_HTTP,), caller, port=raw.port)
 
 
 def _shown_method(method: str) -> str:

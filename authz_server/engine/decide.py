@@ -11,6 +11,7 @@ import msgspec
 
 from authz_server.engine.calibration import Calibration, p_value
 from authz_server.engine.call import Call
+from authz_server.engine.edges import score_edge
 from authz_server.engine.finding import FindingCode, Surprise
 from authz_server.engine.history import Past
 from authz_server.engine.model import Match, ReadyModel
@@ -47,12 +48,9 @@ def score(call: Call, ready: ReadyModel, match: Match, past: Past | None) -> lis
             out_of_order = score_sequence(endpoint, past, model.sequence)
             if out_of_order is not None:
                 found.append(out_of_order)
-    if call.caller.principal not in model.principals:
-        amount = model.surprises.get(FindingCode.UNKNOWN_PRINCIPAL, 0.0)
-        if amount > 0:
-            normal = f"one of {len(model.principals)} known callers"
-            seen = call.caller.principal or "a caller without identity"
-            found.append(Surprise(FindingCode.UNKNOWN_PRINCIPAL, amount, "", seen, normal, model.n))
+    stranger = score_edge(endpoint, call.caller.principal, model.edges)
+    if stranger is not None:
+        found.append(stranger)
     return found
 
 

@@ -29,6 +29,8 @@ class FindingCode(StrEnum):
     REQUEST_FORM = "request_form"
     BODY_KIND = "body_kind"
     UNKNOWN_PRINCIPAL = "unknown_principal"
+    UNKNOWN_EDGE = "unknown_edge"
+    """A known principal at an endpoint that it never calls: lateral movement, or a new deployment."""
     PRECEDENCE = "precedence"
     TRANSITION = "transition"
     NUMERIC_FOREST = "numeric_forest"

@@ -9,7 +9,8 @@ from typing import Final
 import msgspec
 
 from authz_server.engine.calibration import Calibration
-from authz_server.engine.call import Call
+from authz_server.engine.call import CONNECTION, Call
+from authz_server.engine.edges import EdgeModel
 from authz_server.engine.endpoint import EndpointTable, path_parameters
 from authz_server.engine.errors import BundleError
 from authz_server.engine.finding import FindingCode
@@ -19,7 +20,7 @@ from authz_server.engine.sequence import SequenceModel
 
 __all__ = ["SCHEMA_VERSION", "Manifest", "Match", "ReadyModel", "WorkloadEntry", "WorkloadModel", "decode_model", "encode_model"]
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 
 Match = tuple[str, tuple[str, ...]]
 """An endpoint and nothing, or nothing and the methods that the best matching template is known with."""
@@ -29,7 +30,7 @@ class WorkloadModel(msgspec.Struct, frozen=True):
     """One workload: `n` calls learned from, between `first_ts` and `last_ts` (seconds since the epoch).
 
     `endpoints` by `METHOD /template`. `shared`: headers and cookies, alike at all endpoints. `calibration`: pooled under the
-    empty key, and per endpoint where there were enough calls. `surprises`: of an unknown endpoint, method or principal.
+    empty key, and per endpoint where there were enough calls. `surprises`: of an unknown endpoint or method.
     `numeric`: None unless asked for.
     """
 
@@ -42,7 +43,7 @@ class WorkloadModel(msgspec.Struct, frozen=True):
     sequence: SequenceModel
     calibration: dict[str, Calibration]
     surprises: dict[FindingCode, float]
-    principals: frozenset[str] = frozenset()
+    edges: EdgeModel = EdgeModel()
     numeric: NumericModel | None = None
 
 
@@ -74,7 +75,7 @@ class Manifest(msgspec.Struct, frozen=True):
 class ReadyModel:
     """A WorkloadModel with its endpoints compiled for matching. Immutable; shared by all threads."""
 
-    __slots__ = ("model", "numeric", "positions", "revision", "table")
+    __slots__ = ("connections", "model", "numeric", "positions", "revision", "table")
 
     def __init__(self, model: WorkloadModel, revision: str) -> None:
         """Compile; raises BundleError where the arrays of a numeric model aren't as they should be."""
@@ -82,6 +83,7 @@ class ReadyModel:
         self.revision = revision
         self.table = EndpointTable(model.endpoints)
         self.positions = {endpoint: path_parameters(endpoint) for endpoint in model.endpoints}
+        self.connections = any(endpoint.startswith(f"{CONNECTION} ") for endpoint in model.endpoints)
         self.numeric = ReadyNumeric(model.numeric) if model.numeric is not None else None
 
     def match(self, call: Call) -> Match:

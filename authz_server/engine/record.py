@@ -44,6 +44,7 @@ class CallRecord(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     label: int | None = None
     attack: str | None = None
     split: str | None = None
+    port: int = 0
 
 
 class OutcomeRecord(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -94,6 +95,7 @@ def to_call_record(call: Call, verdict: Verdict) -> CallRecord:
         verdict.mode.value,
         verdict.p_value,
         verdict.endpoint,
+        port=call.port,
     )
 
 
@@ -110,6 +112,7 @@ def to_parsed_call(record: CallRecord) -> Call:
         record.body,
         record.body_size,
         record.request_id,
+        record.port,
     )
 
 

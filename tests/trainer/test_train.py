@@ -105,7 +105,7 @@ def test_what_the_model_says_of_itself() -> None:
     records = traffic(1, 700)
     model = shop().model
     assert (model.workload, model.n, model.first_ts, model.last_ts) == (WORKLOAD, len(records), records[0].ts, records[-1].ts)
-    assert model.principals == frozenset({PRINCIPAL})
+    assert set(model.edges.principals) == {PRINCIPAL}
 
 
 def test_later_normal_visits_are_denied_within_the_budget() -> None:
@@ -261,10 +261,34 @@ def test_one_caller_teaches_nothing_however_often_it_calls() -> None:
 def test_a_principal_that_came_late_is_known() -> None:
     calls = traffic(7, 60)
     other = "spiffe://cluster.local/ns/shop/sa/late"
-    late = [record("GET", ITEMS[n % 9], source=other, ts=calls[-1].ts + n, session=f"l{n}") for n in range(5)]
+    late = [record("GET", ITEMS[n % 9], source=other, ts=calls[-1].ts + n, session=f"l{n}") for n in range(len(calls) // 16)]
     (model,) = models([*calls, *late])
-    assert model.principals == frozenset({PRINCIPAL, "cluster.local/ns/shop/sa/late"})
+    assert set(model.edges.principals) == {PRINCIPAL, "cluster.local/ns/shop/sa/late"}
     assert model.last_ts == late[-1].ts
+
+
+def test_a_principal_at_an_endpoint_that_it_never_calls_is_refused() -> None:
+    other = "spiffe://cluster.local/ns/shop/sa/reports"
+    calls = traffic(7, 400)
+    reports = spread(calls, lambda n: record("GET", ITEMS[n % 9], source=other, session="", address=""), 400)
+    (model,) = models(reports)
+    ready = ReadyModel(model, "")
+    assert denied(record("GET", ITEMS[0], source=other, session="", address=""), ready=ready) is None
+    usual = next(made for made in calls if made.path == "/pay")
+    lateral = msgspec.structs.replace(usual, principal=other.removeprefix("spiffe://"), session="", address="")
+    assert denied(lateral, ready=ready) is FindingCode.UNKNOWN_EDGE
+
+
+def test_connections_without_http_are_learned_by_port_and_principal() -> None:
+    def connection(n: int, source: str = PRINCIPAL, port: int = 6379) -> CallRecord:
+        return record(source=f"spiffe://{source}", http=False, port=port, ts=NOON + n, record_id=f"c{n}", status=None)
+
+    (model,) = models([connection(n) for n in range(2000)])
+    ready = ReadyModel(model, "")
+    assert (["TCP /6379"], True) == (list(model.endpoints), ready.connections)
+    assert denied(connection(1), ready=ready) is None
+    assert denied(connection(1, port=22), ready=ready) is FindingCode.UNKNOWN_ENDPOINT
+    assert denied(connection(1, "cluster.local/ns/x/sa/y"), ready=ready) is FindingCode.UNKNOWN_PRINCIPAL
 
 
 def test_workloads_are_learned_apart_and_small_ones_are_watched_on() -> None:

@@ -72,4 +72,5 @@ def to_record(imported: ImportedCall, observer: Observer, sources: Sources, call
         label=imported.label,
         attack=imported.attack,
         split=imported.split,
+        port=call.port,
     )

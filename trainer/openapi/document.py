@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any, Final
 
-from authz_server.engine.call import BodyKind, Kind
+from authz_server.engine.call import CONNECTION, BodyKind, Kind
 from authz_server.engine.evidence import MAX_SURPRISE
 from authz_server.engine.finding import FindingCode
 from authz_server.engine.model import WorkloadModel
@@ -74,6 +74,8 @@ def to_document(
     _add_shared(components, model, description, vocabulary)
     paths: dict[str, dict[str, Any]] = {}
     for endpoint, profile in sorted(model.endpoints.items(), key=lambda item: _order(item[0])):
+        if endpoint.startswith(f"{CONNECTION} "):
+            continue
         item = paths.setdefault(to_path(endpoint), {TEMPLATE: endpoint.partition(" ")[2]})
         facts = description.endpoints.get(endpoint)
         item[to_method(endpoint)] = _operation(endpoint, profile, facts, model, components, vocabulary)

@@ -24,7 +24,7 @@ def security_schemes(model: WorkloadModel, description: Description) -> dict[str
         location, _, name = key.partition(":")
         if is_credential(location, name):
             found[parameter_id("", location, name)] = _scheme(location, name, description)
-    if any(model.principals):
+    if any(model.edges.principals):
         found[MUTUAL_TLS] = {"type": "mutualTLS", "description": "The mesh's own identities (SPIFFE)."}
     return found
 

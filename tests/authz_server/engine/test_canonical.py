@@ -200,9 +200,13 @@ def test_json_leaves_become_parameters_with_pointers() -> None:
 
 
 def test_a_call_without_http_has_a_caller_and_nothing_else() -> None:
-    made = to_call(raw_call(http=False, target="", headers={}), OBSERVER, (SessionSource(principal=True),))
-    assert (made.flags, made.caller.principal, made.method, made.segments) == ((Flag.NOT_HTTP,), PRINCIPAL, "", ())
+    made = to_call(raw_call(http=False, target="", headers={}, port=6379), OBSERVER, (SessionSource(principal=True),))
+    assert (made.flags, made.caller.principal, made.method, made.path) == ((Flag.NOT_HTTP,), PRINCIPAL, "TCP", "/6379")
     assert made.caller.session
+
+
+def test_no_http_method_reads_like_a_connection() -> None:
+    assert call("TCP", "/6379").method == "!TCP"
 
 
 def body_keys(content_type: str, body: bytes, **headers: str) -> list[str]:

@@ -5,6 +5,7 @@ import pytest
 
 from authz_server.engine.calibration import Calibration
 from authz_server.engine.call import BodyKind, Flag, Kind
+from authz_server.engine.edges import EdgeModel, Edges
 from authz_server.engine.errors import BundleError
 from authz_server.engine.model import ReadyModel, WorkloadModel, decode_model, encode_model
 from authz_server.engine.sequence import START, PrecedenceRule, SequenceModel, Transition
@@ -28,7 +29,7 @@ def full_model() -> WorkloadModel:
             {START: Transition(9, frozenset({"GET /"}), 1.5)},
         ),
         calibration={"": Calibration(99, 2, (1.0, 2.5), (1, 0), 1.0, 0.25, 30), "GET /": Calibration()},
-        principals=frozenset({"", "cluster.local/ns/a/sa/b"}),
+        edges=EdgeModel(9, {"": 4, "cluster.local/ns/a/sa/b": 5}, 2.0, {"GET /": Edges(9, {"": 9}, 1.0)}),
     )
 
 
