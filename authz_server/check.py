@@ -17,10 +17,13 @@ import grpc
 import msgspec
 from envoy.service.auth.v3.external_auth_pb2 import CheckRequest
 
+from authz_server.afterwards import Afterwards
 from authz_server.bundle import Bundle
 from authz_server.engine.call import CONNECTION, Call
 from authz_server.engine.canonical import RawCall, to_call
 from authz_server.engine.decide import Judgement, decide
+from authz_server.engine.finding import Finding
+from authz_server.engine.model import Match, ReadyModel
 from authz_server.engine.observe import Observer
 from authz_server.engine.policy import Enforcement, Mode, Rule
 from authz_server.engine.verdict import Action, Basis, Verdict, to_verdict
@@ -54,6 +57,7 @@ class Checker:
         bundle: Callable[[], Bundle],
         observer: Observer,
         histories: Histories,
+        afterwards: Afterwards,
         listener: Listener,
         on_error: Callable[[str], None],
     ) -> None:
@@ -63,6 +67,7 @@ class Checker:
         self._listener = listener
         self._on_error = on_error
         self._histories = histories
+        self._afterwards = afterwards
 
     def handler(self, pool: ThreadPoolExecutor) -> grpc.GenericRpcHandler:
         """Bind the service for `grpc.server`; bytes in and out, so that decoding is inside the one `try`.
@@ -112,8 +117,17 @@ class Checker:
             basis = Basis.OFF if rule.mode is Mode.OFF else Basis.NO_MODEL
             return _unjudged(call, basis, rule, decision_id, bundle.revision)
         match = ready.match(call)
+        verdict = self._judge(call, ready, match, enforcement, decision_id)
+        if not verdict.refused:
+            self._afterwards.note(call, match[0], decision_id)
+        return verdict
+
+    def _judge(self, call: Call, ready: ReadyModel, match: Match, enforcement: Enforcement, decision_id: str) -> Verdict:
         if not call.caller.session or call.method == CONNECTION:
             return _hold(decide(call, ready, match, None), call, enforcement, decision_id, ready.revision)
+        quarantined = self._afterwards.quarantine_of(call.caller.session)
+        if quarantined is not None and enforcement.workload(call.workload).quarantine_seconds > 0:
+            return _quarantined(call, enforcement.endpoint(call.workload, match[0]), decision_id, ready.revision, quarantined)
         visit = to_visit(call, match[0], decision_id)
         past = self._histories.visit(visit)
         verdict = _hold(decide(call, ready, match, past), call, enforcement, decision_id, ready.revision)
@@ -144,6 +158,11 @@ def _unjudged(call: Call, basis: Basis, rule: Rule, decision_id: str, revision: 
         request_id=call.request_id,
         ts=call.ts,
     )
+
+
+def _quarantined(call: Call, rule: Rule, decision_id: str, revision: str, finding: Finding) -> Verdict:
+    verdict = _unjudged(call, Basis.QUARANTINE, rule, decision_id, revision)
+    return msgspec.structs.replace(verdict, action=Action.DENY, findings=(finding,))
 
 
 def _not_http(call: Call, rule: Rule, decision_id: str, revision: str) -> Verdict:

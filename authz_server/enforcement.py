@@ -22,6 +22,7 @@ __all__ = ["MAX_BYTES", "EnforcementFile", "load_enforcement", "parse_enforcemen
 MAX_BYTES: Final = 2**20
 """Largest policy file; a thousand workloads with an endpoint each are about 100 KB and take 60 ms to read."""
 MAX_SESSION_SOURCES: Final = 8
+MAX_QUARANTINE_SECONDS: Final = 86_400
 MAX_WORKLOAD_NAME: Final = 256
 """As long as `canonical.to_workload` lets a name be."""
 
@@ -85,6 +86,13 @@ def _flag(path: str, value: object, problems: _Problems) -> bool | None:
     return None
 
 
+def _seconds(path: str, value: object, problems: _Problems) -> float | None:
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= MAX_QUARANTINE_SECONDS:
+        return float(value)
+    problems.add(path, f"seconds from 0 to {MAX_QUARANTINE_SECONDS:,}", value)
+    return None
+
+
 def _session(path: str, value: object, problems: _Problems) -> tuple[SessionSource, ...] | None:
     if not isinstance(value, list) or len(value) > MAX_SESSION_SOURCES:
         problems.add(path, f"a list of at most {MAX_SESSION_SOURCES} sources", value)
@@ -111,6 +119,7 @@ _OPTIONS: Final[dict[str, Callable[[str, object, _Problems], Any]]] = {
     "failure_mode_allow": _flag,
     "non_http_allow": _flag,
     "session": _session,
+    "quarantine": _seconds,
 }
 _ENDPOINT_OPTIONS: Final = ("mode", "budget")
 
@@ -172,6 +181,8 @@ def parse_enforcement(data: bytes, mode_override: Mode | None = None) -> Enforce
         raise PolicyError(*problems.lines)
     if mode_override is not None:
         defaults["mode"] = mode_override
+    if "quarantine" in defaults:
+        defaults["quarantine_seconds"] = defaults.pop("quarantine")
     return Enforcement(Rule(**defaults), workloads)
 
 

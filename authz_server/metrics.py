@@ -55,6 +55,10 @@ PULLED: Final = {
     ),
     "authz_outcomes_received": _Pulled("counter", "", "Access log entries received."),
     "authz_outcomes_joined": _Pulled("counter", "", "Access log entries joined to their Check."),
+    "authz_alerts": _Pulled("counter", "", "Alerts raised when a call was over."),
+    "authz_alerts_unsure": _Pulled(
+        "counter", "", "Calls that should have followed, where we can't be sure to see them."
+    ),
     "authz_callers": _Pulled("gauge", "", "Callers whose history is kept."),
     "authz_bundle_info": _Pulled("gauge", "revision", "1 for the bundle revision in force; empty: none."),
     "authz_bundle_created_seconds": _Pulled("gauge", "", "When the bundle in force was trained, in seconds since the epoch."),
@@ -105,8 +109,8 @@ class Metrics:
         ProcessCollector(registry=self._registry)
         self.learn_workloads()
 
-    def observe(self, verdict: Verdict, seconds: float) -> None:
-        """Count one decision and its duration. On the request path: about a microsecond."""
+    def observe(self, verdict: Verdict, seconds: float | None) -> None:
+        """Count one decision and its duration, None for one made afterwards. On the request path: about a microsecond."""
         try:
             counts = self._local.counts
         except AttributeError:
@@ -120,6 +124,8 @@ class Metrics:
         except KeyError:
             counts.labels[key] = _labels(verdict, workload)
             counts.decisions[key] = 1
+        if seconds is None:
+            return
         counts.buckets[bisect_left(BUCKETS, seconds)] += 1
         counts.seconds += seconds
 

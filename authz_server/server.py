@@ -24,6 +24,7 @@ from authz_server import metrics as metric_names
 from authz_server import settings as settings_module
 from authz_server.access_log import AccessLogService
 from authz_server.admin import Admin, Sources
+from authz_server.afterwards import Afterwards
 from authz_server.bundle import BundleDirectory
 from authz_server.check import Checker
 from authz_server.credentials import server_credentials
@@ -50,6 +51,8 @@ _MAX_RPCS: Final = 4096
 """RPCs at a time, streams included; beyond that Envoy gets RESOURCE_EXHAUSTED at once and follows its failure mode."""
 _LAST_OUTCOMES_SECONDS: Final = 1.5
 """How long a server that drains waits for the outcomes of its last calls: Envoy sends its access log every second by default."""
+_ALERT_SECONDS: Final = 0.2
+"""How often it is looked whether an alert is due."""
 _SERVICE: Final = "envoy.service.auth.v3.Authorization"
 
 _log = logging.getLogger(__name__)
@@ -79,11 +82,13 @@ class Server:
         self.policy, self.bundle, self.log, self.recorder, self.admin, self._grpc = policy, bundle, log, recorder, admin, server
         self.metrics = Metrics(lambda: {*self.bundle.current.models, *self.policy.current.workloads})
         self.histories = MemoryHistories(time.time())
+        self.afterwards = Afterwards(lambda: self.bundle.current, lambda: self.policy.current, self._take_alert)
         self.checker = Checker(
             lambda: self.policy.current,
             lambda: self.bundle.current,
             self._observer,
             self.histories,
+            self.afterwards,
             self._take_decision,
             self.metrics.error,
         )
@@ -91,6 +96,7 @@ class Server:
         self._health = health.HealthServicer()
         self._bind()
         self._watch = Watch(settings.watch_seconds, self.policy.poll, self.bundle.poll)
+        self._alerts = Watch(_ALERT_SECONDS, self.afterwards.poll)
 
     def _grpc_server(self, settings: Settings) -> grpc.Server:
         """Make the gRPC server and bind its address; raises SettingError where that is impossible."""
@@ -124,6 +130,7 @@ class Server:
         if self.admin is not None:
             self.admin.start()
         self._watch.start()
+        self._alerts.start()
         self._grpc.start()
         for service in ("", _SERVICE):
             self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
@@ -142,6 +149,7 @@ class Server:
             self._access_log.end_streams()
         stopped.wait()
         self._watch.close()
+        self._alerts.close()
         if self.recorder is not None:
             self.recorder.close(max(5.0, self.settings.grace_seconds))
         self.log.close()
@@ -157,8 +165,13 @@ class Server:
 
     def _take_outcome(self, record: OutcomeRecord) -> None:
         self.histories.settle(record)
+        self.afterwards.settle(record)
         if self.recorder is not None:
             self.recorder.put_outcome(record)
+
+    def _take_alert(self, verdict: Verdict) -> None:
+        self.metrics.observe(verdict, None)
+        self.log.put(verdict, 0.0)
 
     def _relabel(self) -> None:
         self.metrics.learn_workloads()
@@ -228,6 +241,8 @@ def _pull(server: Server) -> None:
     metrics.pull("authz_decision_log_dropped", lambda: {"queue": server.log.dropped, "disk": server.log.failed})
     metrics.pull("authz_outcomes_received", lambda: server.histories.outcomes.joined + server.histories.outcomes.unknown)
     metrics.pull("authz_outcomes_joined", lambda: server.histories.outcomes.joined)
+    metrics.pull("authz_alerts", lambda: server.afterwards.alerts)
+    metrics.pull("authz_alerts_unsure", lambda: server.afterwards.unsure)
     metrics.pull("authz_callers", lambda: len(server.histories))
     metrics.pull("authz_bundle_info", lambda: {bundle.current.revision: 1.0})
     metrics.pull("authz_bundle_created_seconds", lambda: bundle.current.manifest.created if bundle.current.manifest else 0.0)

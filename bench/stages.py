@@ -12,6 +12,7 @@ from typing import Final
 
 from envoy.service.auth.v3.external_auth_pb2 import CheckRequest
 
+from authz_server.afterwards import Afterwards
 from authz_server.bundle import Bundle
 from authz_server.check import Checker
 from authz_server.decision_log import DecisionLog
@@ -104,7 +105,13 @@ class _Line:
         self._histories = MemoryHistories(0.0)
         enforcement = Enforcement(self._rule, {})
         self._checker = Checker(
-            lambda: enforcement, lambda: bundle, self._observer, MemoryHistories(0.0), self._listen, self._metrics.error
+            lambda: enforcement,
+            lambda: bundle,
+            self._observer,
+            MemoryHistories(0.0),
+            Afterwards(lambda: bundle, lambda: enforcement, lambda _: None),
+            self._listen,
+            self._metrics.error,
         )
 
     def _listen(self, verdict: Verdict, call: Call | None, seconds: float) -> None:

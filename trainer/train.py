@@ -17,6 +17,7 @@ from joblib import Parallel, delayed, effective_n_jobs
 
 from authz_server.bundle import write_bundle
 from authz_server.engine.decide import score, to_score
+from authz_server.engine.endpoint import EndpointTable
 from authz_server.engine.errors import TrainingError
 from authz_server.engine.finding import FindingCode
 from authz_server.engine.history import CallerHistory, History, add_step
@@ -25,6 +26,7 @@ from authz_server.engine.record import CallRecord, to_parsed_call
 from trainer.calibrate import CalibrationLearner
 from trainer.description import Description, DescriptionLearner, encode_description
 from trainer.eligible import calibrates, caller_of, teaches, was_refused
+from trainer.fit_follow import FollowLearner
 from trainer.fit_model import NUMERIC, ModelLearner, Plan, merged
 from trainer.store import read_calls
 from trainer.support import WINDOWS
@@ -39,6 +41,8 @@ MAX_SCORED: Final = 100_000
 """Calls of a workload that are scored, evenly spread where there are more: enough for p-values down to 1e-5."""
 _log = logging.getLogger(__name__)
 
+_MIN_WORKLOADS: Final = 2
+"""Workloads without which nobody in the mesh calls anybody."""
 _MIN_CALLS: Final = 50
 """Below this many teaching calls a workload gets no model: it is watched on."""
 
@@ -171,6 +175,15 @@ def learn_calls(
 
     Raises TrainingError when no workload has enough calls.
     """
+    return _with_follows(_learn_workloads(records, progress, change, numeric), records)
+
+
+def _learn_workloads(
+    records: Callable[[], Iterable[CallRecord]],
+    progress: Progress = lambda *_: None,
+    change: Change = lambda model: model,
+    numeric: frozenset[FindingCode] = NUMERIC,
+) -> list[Learned]:
     learned: dict[str, Learned] = {}
     left_out: dict[str, frozenset[str]] = {}
     for last in (False, False, True):
@@ -184,6 +197,22 @@ def learn_calls(
             _log.warning("callers_left_out", extra={"fields": {"workload": name, "callers": len(callers)}})
         left_out = {name: callers | left_out.get(name, frozenset()) for name, callers in suspects.items()}
     return [one for _, one in sorted(learned.items())]
+
+
+def _with_follows(learned: list[Learned], records: Callable[[], Iterable[CallRecord]]) -> list[Learned]:
+    """Learn which calls inside the mesh follow which, in one more pass over all workloads together."""
+    if len(learned) < _MIN_WORKLOADS:
+        return learned
+    tables = {one.model.workload: EndpointTable(one.model.endpoints) for one in learned}
+    learner = FollowLearner()
+    for record in records():
+        table = tables.get(record.workload)
+        if table is not None and record.split != "test" and record.label != 1:
+            learner.update(record, table.match(record.method, record.segments)[0])
+    follows = learner.finish()
+    return [
+        one._replace(model=msgspec.structs.replace(one.model, follows=follows.get(one.model.workload, {}))) for one in learned
+    ]
 
 
 def _round(
@@ -252,6 +281,7 @@ def train(store: str, out: str, key_id: str, jobs: int = 1, progress: Progress =
             raise TrainingError(
                 f"expected at least {_MIN_CALLS} successful calls of one workload, found no workload with as many"
             )
+        learned = _with_follows(learned, lambda: read_calls(store))
     descriptions = {one.model.workload: encode_description(one.description) for one in learned}
     return write_bundle(out, [one.model for one in learned], time.time(), key_id, descriptions)
 
@@ -261,6 +291,6 @@ def _train_part(store: str, part: int, parts: int) -> list[Learned]:
         return (record for record in read_calls(store) if sum(record.workload.encode()) % parts == part)
 
     try:
-        return learn_calls(mine)
+        return _learn_workloads(mine)
     except TrainingError:
         return []

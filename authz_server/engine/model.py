@@ -14,6 +14,7 @@ from authz_server.engine.edges import EdgeModel
 from authz_server.engine.endpoint import EndpointTable, path_parameters
 from authz_server.engine.errors import BundleError
 from authz_server.engine.finding import FindingCode
+from authz_server.engine.follow import Follows
 from authz_server.engine.numeric import NumericModel, ReadyNumeric
 from authz_server.engine.parameters import EndpointProfile
 from authz_server.engine.sequence import SequenceModel
@@ -31,7 +32,7 @@ class WorkloadModel(msgspec.Struct, frozen=True):
 
     `endpoints` by `METHOD /template`. `shared`: headers and cookies, alike at all endpoints. `calibration`: pooled under the
     empty key, and per endpoint where there were enough calls. `surprises`: of an unknown endpoint or method.
-    `numeric`: None unless asked for.
+    `numeric`: None unless asked for. `follows`: what must follow inside the mesh.
     """
 
     workload: str
@@ -45,6 +46,7 @@ class WorkloadModel(msgspec.Struct, frozen=True):
     surprises: dict[FindingCode, float]
     edges: EdgeModel = EdgeModel()
     numeric: NumericModel | None = None
+    follows: Follows = {}
 
 
 class WorkloadEntry(msgspec.Struct, frozen=True, omit_defaults=True):

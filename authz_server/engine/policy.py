@@ -46,6 +46,7 @@ class WorkloadPolicy(msgspec.Struct, frozen=True, forbid_unknown_fields=True, om
     failure_mode_allow: bool | None = None
     non_http_allow: bool | None = None
     session: tuple[SessionSource, ...] | None = None
+    quarantine: float | None = None
     endpoints: dict[str, EndpointPolicy] = {}
 
 
@@ -53,7 +54,8 @@ class Rule(msgspec.Struct, frozen=True):
     """What holds for a call, nothing left open: the answer of `Enforcement`.
 
     `budget` is the accepted share of normal calls refused, in (0, 1). `failure_mode_allow`: the answer when judging fails.
-    `non_http_allow`: the answer to a connection without HTTP attributes.
+    `non_http_allow`: the answer to a connection without HTTP attributes. `quarantine_seconds`: how long a caller is refused after
+    an alert that could only be raised afterwards; 0: not at all.
     """
 
     mode: Mode = Mode.DRY_RUN
@@ -61,6 +63,7 @@ class Rule(msgspec.Struct, frozen=True):
     failure_mode_allow: bool = True
     non_http_allow: bool = True
     session: tuple[SessionSource, ...] = DEFAULT_SESSION
+    quarantine_seconds: float = 0.0
 
 
 class Enforcement:
@@ -92,6 +95,7 @@ def _over(base: Rule, policy: WorkloadPolicy) -> Rule:
         policy.failure_mode_allow if policy.failure_mode_allow is not None else base.failure_mode_allow,
         policy.non_http_allow if policy.non_http_allow is not None else base.non_http_allow,
         policy.session if policy.session is not None else base.session,
+        policy.quarantine if policy.quarantine is not None else base.quarantine_seconds,
     )
 
 

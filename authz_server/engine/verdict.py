@@ -36,6 +36,10 @@ class Basis(StrEnum):
     """Nothing learned for this workload yet: allowed."""
     NOT_HTTP = "not_http"
     """No HTTP attributes to judge: answered by policy."""
+    AFTERWARDS = "afterwards"
+    """Told when the call was over: an alert, nothing to refuse any more."""
+    QUARANTINE = "quarantine"
+    """The caller is refused for a while for what it did before."""
     ERROR = "error"
     """Judging failed: answered by `failure_mode_allow`."""
 
@@ -67,7 +71,7 @@ class Verdict(msgspec.Struct, frozen=True, omit_defaults=True):
     @property
     def refused(self) -> bool:
         """Whether the call is stopped: a deny that is enforced."""
-        return self.action is Action.DENY and self.mode is Mode.ENFORCE
+        return self.action is Action.DENY and self.mode is Mode.ENFORCE and self.basis is not Basis.AFTERWARDS
 
     @property
     def reason(self) -> str:

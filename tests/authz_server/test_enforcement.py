@@ -99,7 +99,9 @@ CASES = {
     "version: 1\nxyz: {}": "xyz: unknown key, expected one of version, defaults, workloads",
     "version: 1\ndefaults: []": "defaults: expected a mapping, got a list",
     "version: 1\ndefaults: {endpoints: {}}": "defaults.endpoints: unknown key, expected one of mode, budget, failure_mode_allow, "
-    "non_http_allow, session",
+    "non_http_allow, session, quarantine",
+    "version: 1\ndefaults: {quarantine: -1}": "defaults.quarantine: expected seconds from 0 to 86,400, got -1",
+    "version: 1\ndefaults: {quarantine: yes}": "defaults.quarantine: expected seconds from 0 to 86,400, got 'yes'",
     "version: 1\nworkloads: [a]": "workloads: expected a mapping from namespace/name, got a list",
     "version: 1\nworkloads: {'a b': {}}": "workloads: expected namespace/name, at most 256 characters, got 'a b'",
     "version: 1\nworkloads: {'': {}}": "workloads: expected namespace/name, at most 256 characters, got ''",

@@ -20,6 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from envoy.service.auth.v3.external_auth_pb2 import CheckRequest, CheckResponse
 from google.rpc.code_pb2 import OK, PERMISSION_DENIED, UNAVAILABLE
 
+from authz_server.afterwards import Afterwards
 from authz_server.bundle import Bundle
 from authz_server.check import Checker
 from authz_server.decision_log import encode_line, to_line
@@ -200,7 +201,13 @@ class Fuzzer:
         self._log = _Fault()
         bundle = _bundle()
         self._checker = Checker(
-            lambda: self._enforcement, lambda: bundle, OBSERVER, MemoryHistories(0.0), self._listen, self._errors.append
+            lambda: self._enforcement,
+            lambda: bundle,
+            OBSERVER,
+            MemoryHistories(0.0),
+            Afterwards(lambda: bundle, lambda: self._enforcement, lambda _: None),
+            self._listen,
+            self._errors.append,
         )
 
     def __enter__(self) -> "Fuzzer":

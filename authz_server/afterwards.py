@@ -1,0 +1,233 @@
+"""What can be told of a call only when it is over: which calls inside the mesh should have followed it.
+
+In: every matched call, every access log entry, and a clock. Out: alerts, as Verdicts that refuse nothing, and which callers are
+in quarantine. What followed is known from Checks, which Envoy makes before it lets a call through, and from access log entries; a
+call's own entry starts the wait, so an entry that is lost is a call that isn't looked at, never an alert.
+
+Silence must not be taken for absence either: a Check may reach another replica, or none while we are down. So what should have
+followed is believed to be missing only where this process itself has seen it follow `WARM` times, and nearly always. Callers
+count once in that, or one who skips the audit again and again would make skipping it look normal.
+"""
+
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from threading import Lock
+from typing import Final, NamedTuple
+
+from authz_server.bundle import Bundle
+from authz_server.engine.call import Call
+from authz_server.engine.finding import Finding, FindingCode
+from authz_server.engine.follow import Follow, Place, missing, outcome_class, to_surprise
+from authz_server.engine.policy import Enforcement, Mode
+from authz_server.engine.record import OutcomeRecord
+from authz_server.engine.verdict import Action, Basis, Verdict, to_finding
+from authz_server.histories.visit import join_key
+
+__all__ = ["GRACE_SECONDS", "WARM", "Afterwards"]
+
+GRACE_SECONDS: Final = 0.5
+"""How long after a call's access log entry what it causes may still come. Envoy buffers entries for 1 s by default."""
+WARM: Final = 30
+"""Times that something must have followed while this process watched before its absence means anything."""
+_RELIABLE: Final = 0.05
+"""Share of callers for whom it may have been missing, beyond which we evidently don't see what follows."""
+_MAX_UNDER_WAY: Final = 20_000
+_MAX_QUARANTINED: Final = 10_000
+_MAX_TRACKED_CALLERS: Final = 1_000
+
+
+class _Cause(NamedTuple):
+    """A call that something should follow."""
+
+    call: Call
+    endpoint: str
+    decision_id: str
+
+
+class _Request:
+    """One request id: where it has been."""
+
+    __slots__ = ("heard", "places")
+
+    def __init__(self) -> None:
+        self.places: set[Place] = set()
+        self.heard: set[str] = set()
+
+
+class _Track:
+    """How reliably we see one thing follow."""
+
+    __slots__ = ("callers", "seen")
+
+    def __init__(self) -> None:
+        self.seen = 0
+        self.callers: set[str] = set()
+
+
+class _Due(NamedTuple):
+    at: float
+    cause: _Cause
+    request: _Request
+    follows: tuple[Follow, ...]
+
+
+class Afterwards:
+    """Watches for what must follow. `note` and `quarantine_of` are on the request path; `poll` is called a few times a second."""
+
+    def __init__(
+        self, bundle: Callable[[], Bundle], enforcement: Callable[[], Enforcement], alert: Callable[[Verdict], None]
+    ) -> None:
+        self._bundle = bundle
+        self._enforcement = enforcement
+        self._alert = alert
+        self._lock = Lock()
+        self._known: Bundle | None = None
+        self._concerned: frozenset[str] = frozenset()
+        self._requests: OrderedDict[str, _Request] = OrderedDict()
+        self._causes: OrderedDict[str, _Cause] = OrderedDict()
+        self._ids: dict[str, str] = {}
+        self._due: deque[_Due] = deque()
+        self._tracks: dict[tuple[Place, Place], _Track] = {}
+        self._quarantine: OrderedDict[str, tuple[float, Finding]] = OrderedDict()
+        self.alerts = 0
+        self.unsure = 0
+        """What was missing where we can't be sure to see it."""
+
+    def note(self, call: Call, endpoint: str, decision_id: str) -> None:
+        """Take note of a call that is let through; costs nothing where the bundle knows of nothing that must follow."""
+        bundle = self._bundle()
+        if bundle is not self._known:
+            self._concerned = _concerned(bundle)
+            self._known = bundle
+        if call.workload not in self._concerned or not call.request_id or not endpoint:
+            return
+        model = bundle.models[call.workload].model
+        with self._lock:
+            request = self._requests.get(call.request_id)
+            if request is None:
+                request = self._requests[call.request_id] = _Request()
+                if len(self._requests) > _MAX_UNDER_WAY:
+                    self._requests.popitem(last=False)
+            request.places.add((call.workload, endpoint))
+            if endpoint in model.follows:
+                self._causes[decision_id] = _Cause(call, endpoint, decision_id)
+                self._ids[join_key(call.request_id, call.workload, call.method)] = decision_id
+                if len(self._causes) > _MAX_UNDER_WAY:
+                    self._forget(self._causes.popitem(last=False)[1])
+
+    def settle(self, record: OutcomeRecord, now: float | None = None) -> None:
+        """Take note of how a call ended; what must follow it has `GRACE_SECONDS` from now."""
+        if not self._requests:
+            return
+        now = time.monotonic() if now is None else now
+        with self._lock:
+            request = self._requests.get(record.request_id)
+            if request is not None and record.workload:
+                request.heard.add(record.workload)
+            decision_id = record.id or self._ids.get(join_key(record.request_id, record.workload, record.method), "")
+            cause = self._causes.pop(decision_id, None)
+            if cause is None:
+                return
+            self._forget(cause)
+            request = self._requests.get(cause.call.request_id)
+            ready = self._bundle().models.get(cause.call.workload)
+            if request is None or ready is None:
+                return
+            follows = ready.model.follows.get(cause.endpoint, {}).get(outcome_class(record.status))
+            if follows:
+                self._due.append(_Due(now + GRACE_SECONDS, cause, request, follows))
+
+    def poll(self, now: float | None = None) -> None:
+        """Raise the alerts that are due."""
+        now = time.monotonic() if now is None else now
+        while self._due and self._due[0].at <= now:
+            due = self._due.popleft()
+            with self._lock:
+                gone = self._missing(due)
+            if gone:
+                self._raise(due.cause, gone, now)
+
+    def quarantine_of(self, session: str, now: float | None = None) -> Finding | None:
+        """Tell why a caller is in quarantine, None if it isn't."""
+        if not self._quarantine:
+            return None
+        now = time.monotonic() if now is None else now
+        until, finding = self._quarantine.get(session, (0.0, None))
+        return finding if now < until else None
+
+    def _missing(self, due: _Due) -> list[Follow]:
+        """List what is missing and would have been seen."""
+        place = (due.cause.call.workload, due.cause.endpoint)
+        gone = [follow for follow in missing(due.follows, due.request.places) if follow.workload not in due.request.heard]
+        believed = []
+        for follow in due.follows:
+            track = self._tracks.setdefault((place, (follow.workload, follow.endpoint)), _Track())
+            if follow not in gone:
+                track.seen += 1
+                continue
+            if len(track.callers) < _MAX_TRACKED_CALLERS:
+                track.callers.add(due.cause.call.caller.session or due.cause.decision_id)
+            if track.seen >= WARM and len(track.callers) <= max(1.0, _RELIABLE * track.seen):
+                believed.append(follow)
+            else:
+                self.unsure += 1
+        return believed
+
+    def _raise(self, cause: _Cause, gone: list[Follow], now: float) -> None:
+        call = cause.call
+        enforcement = self._enforcement()
+        rule = enforcement.endpoint(call.workload, cause.endpoint)
+        p_value = 10 ** -max(follow.surprise for follow in gone)
+        if rule.mode is Mode.OFF or p_value > rule.budget:
+            return
+        findings = tuple([to_finding(to_surprise(cause.endpoint, follow), cause.endpoint) for follow in gone])
+        self.alerts += 1
+        session = call.caller.session
+        if rule.quarantine_seconds > 0 and rule.mode is Mode.ENFORCE and session:
+            with self._lock:
+                self._quarantine[session] = (now + rule.quarantine_seconds, _to_quarantine(findings[0], cause.decision_id))
+                self._quarantine.move_to_end(session)
+                if len(self._quarantine) > _MAX_QUARANTINED:
+                    self._quarantine.popitem(last=False)
+        self._alert(
+            Verdict(
+                Action.DENY,
+                Basis.AFTERWARDS,
+                rule.mode,
+                call.workload,
+                cause.decision_id,
+                self._bundle().revision,
+                cause.endpoint,
+                p_value,
+                max(follow.surprise for follow in gone),
+                rule.budget,
+                findings,
+                call.method,
+                call.path,
+                call.caller.principal,
+                session,
+                call.request_id,
+                call.ts,
+            )
+        )
+
+    def _forget(self, cause: _Cause) -> None:
+        key = join_key(cause.call.request_id, cause.call.workload, cause.call.method)
+        if self._ids.get(key) == cause.decision_id:
+            del self._ids[key]
+
+
+def _concerned(bundle: Bundle) -> frozenset[str]:
+    """List the workloads whose calls something must follow, or must follow something."""
+    found = set()
+    for workload, ready in bundle.models.items():
+        for outcomes in ready.model.follows.values():
+            found.add(workload)
+            found.update(follow.workload for follows in outcomes.values() for follow in follows)
+    return frozenset(found)
+
+
+def _to_quarantine(finding: Finding, decision_id: str) -> Finding:
+    text = f"this caller is in quarantine since decision {decision_id}: {finding.text}"
+    return Finding(FindingCode.QUARANTINE, text, finding.seen, finding.normal, finding.evidence, finding.chance)

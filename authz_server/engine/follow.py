@@ -1,0 +1,60 @@
+"""What must follow: the calls inside the mesh that a call to an endpoint always causes, by how it ended.
+
+"Every cart call that succeeds is recorded at audit." A call after which that doesn't come took a way around it. It can only be
+told when the call is over, so it refuses nothing by itself: it is an alert, and grounds for a quarantine.
+"""
+
+from collections.abc import Collection
+
+import msgspec
+
+from authz_server.engine.finding import FindingCode, Surprise
+
+__all__ = ["Follow", "Follows", "Place", "missing", "outcome_class", "to_surprise"]
+
+Place = tuple[str, str]
+"""A workload and one of its endpoints."""
+
+
+class Follow(msgspec.Struct, frozen=True, gc=False):
+    """A call that comes after: to which endpoint of which workload.
+
+    `n` calls had that outcome, `surprise` is -log10 of the chance that a normal one isn't followed so.
+    """
+
+    workload: str
+    endpoint: str
+    n: int
+    surprise: float
+
+
+Follows = dict[str, dict[str, tuple[Follow, ...]]]
+"""What follows, by endpoint and by `outcome_class`."""
+
+
+def outcome_class(status: int) -> str:
+    """Tell how a call ended, as far as what follows depends on it; empty where there was no answer.
+
+    >>> outcome_class(201), outcome_class(0)
+    ('2xx', '')
+    """
+    return f"{status // 100}xx" if 100 <= status < 600 else ""
+
+
+def missing(follows: Collection[Follow], seen: Collection[Place]) -> list[Follow]:
+    """List what should have followed and didn't, the most surprising first."""
+    gone = [follow for follow in follows if (follow.workload, follow.endpoint) not in seen]
+    return sorted(gone, key=lambda follow: (-follow.surprise, follow.workload, follow.endpoint))
+
+
+def to_surprise(endpoint: str, follow: Follow) -> Surprise:
+    """Tell what is missing as any other odd thing."""
+    expected = f"{follow.endpoint} at {follow.workload}"
+    return Surprise(
+        FindingCode.MISSING_CALL,
+        follow.surprise,
+        "",
+        f"{endpoint} was not followed by {expected}",
+        f"{expected} followed",
+        follow.n,
+    )
