@@ -27,6 +27,7 @@ MAX_WORKLOAD_NAME: Final = 256
 """As long as `canonical.to_workload` lets a name be."""
 
 _METHOD = re.compile(r"!?[A-Z][A-Z_-]{0,31}\Z")
+_CLAIM = re.compile(r"[^\s]{1,128}\Z")
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,128}\Z")
 """RFC 9110, 5.6.2: what a header or cookie may be called."""
 
@@ -105,11 +106,15 @@ def _source(path: str, value: object, problems: _Problems) -> SessionSource:
         return SessionSource(principal=True)
     if value == "address":
         return SessionSource(address=True)
-    if isinstance(value, dict) and len(value) == 1:
+    if isinstance(value, dict) and "claim" in value and value.keys() <= {"claim", "unverified"}:
+        name, unverified = value["claim"], value.get("unverified", False)
+        if isinstance(name, str) and _CLAIM.match(name) and isinstance(unverified, bool):
+            return SessionSource(claim=name, unverified=unverified)
+    elif isinstance(value, dict) and len(value) == 1:
         ((key, name),) = value.items()
         if key in ("cookie", "header") and isinstance(name, str) and _TOKEN.match(name):
             return SessionSource(cookie=name) if key == "cookie" else SessionSource(header=name.lower())
-    problems.add(path, "principal, address, {cookie: NAME} or {header: NAME}", value)
+    problems.add(path, "principal, address, {cookie: NAME}, {header: NAME} or {claim: NAME[, unverified: true]}", value)
     return SessionSource()
 
 

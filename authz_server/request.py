@@ -9,11 +9,15 @@ from typing import Final
 
 from envoy.service.auth.v3.attribute_context_pb2 import AttributeContext
 from envoy.service.auth.v3.external_auth_pb2 import CheckRequest
+from google.protobuf.json_format import MessageToDict
 
 from authz_server.engine.canonical import RawCall, to_workload
+from authz_server.engine.claims import flat_claims
 
-__all__ = ["WORKLOAD_EXTENSION", "to_raw"]
+__all__ = ["JWT_NAMESPACE", "WORKLOAD_EXTENSION", "to_raw"]
 
+JWT_NAMESPACE: Final = "envoy.filters.http.jwt_authn"
+"""Metadata of the filter that verifies tokens; Envoy sends it if `metadata_context_namespaces` names it."""
 WORKLOAD_EXTENSION: Final = "workload"
 """The `context_extensions` key (set per route or virtual host in Envoy) that names the workload where there is no mTLS."""
 
@@ -48,7 +52,19 @@ def to_raw(request: CheckRequest, now: float) -> RawCall:
         "",
         headers.get("x-request-id", "") or http.id,
         port=port,
+        claims=_claims(attributes) if attributes.metadata_context.filter_metadata else {},
     )
+
+
+def _claims(attributes: AttributeContext) -> dict[str, str]:
+    """Take over the claims that Envoy's `jwt_authn` filter verified: every payload that it put into its metadata."""
+    metadata = attributes.metadata_context.filter_metadata
+    found: dict[str, str] = {}
+    if JWT_NAMESPACE in metadata:
+        for value in metadata[JWT_NAMESPACE].fields.values():
+            if value.HasField("struct_value"):
+                found.update(flat_claims(MessageToDict(value.struct_value)))
+    return found
 
 
 def _from_header_map(http: AttributeContext.HttpRequest) -> dict[str, str]:

@@ -19,7 +19,7 @@ from trainer.importers.imported import ImportedCall, Sources, to_record
 from trainer.lines import Readable, open_input
 from trainer.store_writer import StoreWriter
 
-__all__ = ["Format", "Imports", "import_files", "iter_calls_file", "iter_records"]
+__all__ = ["Format", "Imports", "import_files", "iter_calls_file", "iter_imported", "iter_records"]
 
 _SHOWN_PROBLEMS: Final = 20
 _REPORT_EVERY: Final = 1000
@@ -61,6 +61,12 @@ class Imports(msgspec.Struct):
 def iter_calls_file(path: str, observer: Observer, sources: Sources = DEFAULT_SESSION) -> Iterator[CallRecord]:
     """Read a `calls` file (`.gz`, `.zst`, a URL, `-`) without a store; raises FormatError at the first bad line."""
     return iter_records(path, Format.CALLS, observer, sources)
+
+
+def iter_imported(path: str, file_format: Format) -> Iterator[ImportedCall | FormatError]:
+    """Read one file in clear; a bad line comes as the FormatError that says what is wrong with it."""
+    with open_input(path) as (_, stream):
+        yield from _IMPORTERS[file_format](stream, path)
 
 
 def iter_records(

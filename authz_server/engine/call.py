@@ -102,7 +102,8 @@ class Parameter(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     `text` is the value masked (letters to `a` and `A`, digits to `0`, everything else but non-ASCII kept), at most
     64 characters; a path segment that is a name stays clear. `length` is in characters, `classes` a bit mask of
     `observe.CLASS_NAMES`. `number` is the value where it is one and its name isn't a secret's, above 10^6 to three
-    significant digits. `digest` is a keyed hash for values of up to 256 characters whose name isn't a secret's.
+    significant digits. `digest` is a keyed hash for values of up to 256 characters whose name isn't a
+    secret's, and for long random tokens in cookies and headers: sessions, which tell callers apart and can't be guessed.
     """
 
     key: str

@@ -14,6 +14,7 @@ import msgspec
 from authz_server.engine.bodies import graphql
 from authz_server.engine.body import Fact, Leaf, to_leaves
 from authz_server.engine.call import CONNECTION, BodyKind, Call, Caller, Flag, Kind, Parameter
+from authz_server.engine.claims import unverified_claims
 from authz_server.engine.observe import MAX_CUT_NAME, Observer, bounded_name
 from authz_server.engine.policy import SessionSource
 from authz_server.engine.target import split_pairs, split_target
@@ -40,6 +41,7 @@ class RawCall(msgspec.Struct, frozen=True, gc=False):
 
     `headers` have lower-case names. `body` None: not sent to us. `truncated`: only its first bytes were.
     `session` is set where the source already knows the session (a `calls` file); else the policy's sources are asked.
+    `claims` are those of a JWT that Envoy verified, by dotted name.
     """
 
     ts: float
@@ -56,6 +58,7 @@ class RawCall(msgspec.Struct, frozen=True, gc=False):
     request_id: str = ""
     http: bool = True
     port: int = 0
+    claims: dict[str, str] = {}
 
 
 def to_workload(principal: str, context_workload: str, authority: str) -> str:
@@ -214,6 +217,11 @@ def _from_source(source: SessionSource, raw: RawCall, cookies: Sequence[tuple[st
             # A client chooses the front of this header; only the last element is the word of the Envoy next to us.
             value = value.rpartition(",")[2].strip()
         return f"header {value}" if value else ""
+    if source.claim:
+        value = raw.claims.get(source.claim, "")
+        if not value and source.unverified:
+            value = unverified_claims(raw.headers.get("authorization", "")).get(source.claim, "")
+        return f"claim {value}" if value else ""
     if source.principal:
         return f"principal {raw.source}" if raw.source else ""
     return f"address {raw.address}" if raw.address else ""

@@ -40,6 +40,9 @@ _CACHE_ENTRIES: Final = 8192
 _EXACT_NUMBER: Final = 1e6
 """From here on a number keeps three significant digits: enough for a range, too few for a card number."""
 
+_MIN_RANDOM: Final = 20
+"""Characters of a random token that nobody can guess: 20 hexadecimal digits are 80 bits."""
+
 _LARGEST: Final = 1e300
 """Numbers are cut to this, and their fractions to its inverse."""
 
@@ -204,6 +207,7 @@ def _kind_of(text: str) -> Kind:
     return Kind.STRING
 
 
+_RANDOM: Final = frozenset({Kind.UUID, Kind.HEX, Kind.TOKEN})
 _PATTERNS = ((Kind.WORD, _WORD), (Kind.UUID, _UUID), (Kind.HEX, _HEX), (Kind.TOKEN, _TOKEN), (Kind.EMAIL, _EMAIL))
 
 
@@ -302,4 +306,6 @@ class Observer:
                 number = _rounded(float(value))
             if len(value) <= MAX_DIGESTED:
                 digest = self._digest(value)
+        elif kind in _RANDOM and _MIN_RANDOM <= len(value) <= MAX_DIGESTED and key.startswith(("cookie:", "header:")):
+            digest = self._digest(value)
         return Parameter(key, kind, len(value), classes, shown if shown is not None else masked, number, digest)

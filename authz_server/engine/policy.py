@@ -20,10 +20,15 @@ class Mode(StrEnum):
 
 
 class SessionSource(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """One place a session may be read from: a cookie's name, a header's name, the peer's principal, or its address."""
+    """One place a session may be read from: a cookie's name, a header's name, the peer's principal, or its address.
+
+    `claim`: of the JWT that Envoy verified (`jwt_authn` metadata); with `unverified` else of the bearer token itself.
+    """
 
     cookie: str = ""
     header: str = ""
+    claim: str = ""
+    unverified: bool = False
     principal: bool = False
     address: bool = False
 

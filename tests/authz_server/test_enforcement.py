@@ -11,6 +11,7 @@ from authz_server.enforcement import MAX_BYTES, EnforcementFile, load_enforcemen
 from authz_server.engine.errors import PolicyError
 from authz_server.engine.policy import DEFAULT_SESSION, Enforcement, Mode, Rule, SessionSource
 
+SOURCES = "principal, address, {cookie: NAME}, {header: NAME} or {claim: NAME[, unverified: true]}"
 FULL = b"""
 version: 1
 defaults:
@@ -116,13 +117,11 @@ CASES = {
     in_workload("budget: low"): "workloads.shop/cart.budget: expected a share between 0 and 1, both excluded, got 'low'",
     in_workload("failure_mode_allow: yes"): "workloads.shop/cart.failure_mode_allow: expected true or false, got 'yes'",
     in_workload("session: principal"): "workloads.shop/cart.session: expected a list of at most 8 sources, got 'principal'",
-    in_workload(
-        "session: [ip]"
-    ): "workloads.shop/cart.session[0]: expected principal, address, {cookie: NAME} or {header: NAME}, got 'ip'",
+    in_workload("session: [ip]"): f"workloads.shop/cart.session[0]: expected {SOURCES}, got 'ip'",
     in_workload("session: [address, {cookie: 'a b'}]"): "workloads.shop/cart.session[1]: expected principal, address, "
-    "{cookie: NAME} or {header: NAME}, got a mapping",
+    "{cookie: NAME}, {header: NAME} or {claim: NAME[, unverified: true]}, got a mapping",
     in_workload("session: [{cookie: a, header: b}]"): "workloads.shop/cart.session[0]: expected principal, address, "
-    "{cookie: NAME} or {header: NAME}, got a mapping",
+    "{cookie: NAME}, {header: NAME} or {claim: NAME[, unverified: true]}, got a mapping",
     in_workload("endpoints: []"): "workloads.shop/cart.endpoints: expected a mapping, got a list",
     in_workload("endpoints: {/cart: {}}"): "workloads.shop/cart.endpoints./cart: expected METHOD /template, like POST /cart/{*}",
     in_workload("endpoints: {get /cart: {}}"): "workloads.shop/cart.endpoints.get /cart: expected METHOD /template, "
@@ -156,8 +155,8 @@ def test_every_problem_is_told_at_once() -> None:
         "version: expected 1, got nothing",
         "defaults.mode: expected off, dry_run or enforce, got 'y'",
         "defaults.budget: expected a share between 0 and 1, both excluded, got 2",
-        "workloads.a/b.session[0]: expected principal, address, {cookie: NAME} or {header: NAME}, got 1",
-        "workloads.a/b.session[1]: expected principal, address, {cookie: NAME} or {header: NAME}, got 2",
+        f"workloads.a/b.session[0]: expected {SOURCES}, got 1",
+        f"workloads.a/b.session[1]: expected {SOURCES}, got 2",
     ]
 
 
@@ -343,3 +342,17 @@ def test_readers_see_the_old_policy_or_the_new_one_while_it_is_swapped(policy: P
         reader.join()
 
     assert seen <= {(Mode.OFF, Mode.OFF), (Mode.ENFORCE, Mode.ENFORCE)}
+
+
+def test_a_session_may_be_a_claim() -> None:
+    policy = b"version: 1\ndefaults: {session: [{claim: sub}, {claim: realm.id, unverified: true}]}\n"
+    expected = (SessionSource(claim="sub"), SessionSource(claim="realm.id", unverified=True))
+    assert expected == parse_enforcement(policy).defaults.session
+
+
+@pytest.mark.parametrize(
+    "source", ["{claim: 7}", "{claim: ''}", "{claim: a b}", "{claim: sub, unverified: 1}", "{claim: a, x: y}"]
+)
+def test_a_claim_that_is_none_is_refused(source: str) -> None:
+    (problem,) = problems_of(f"version: 1\ndefaults: {{session: [{source}]}}")
+    assert problem.startswith("defaults.session[0]: expected principal, address")

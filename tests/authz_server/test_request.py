@@ -159,3 +159,17 @@ def test_a_check_without_http_attributes_has_source_and_workload() -> None:
 
 def test_an_empty_request_is_a_check_without_http_attributes() -> None:
     assert to_raw(CheckRequest(), 5.0) == RawCall(5.0, "", "", {}, http=False)
+
+
+def test_claims_that_envoy_verified_are_taken_over() -> None:
+    request = check_request()
+    metadata = request.attributes.metadata_context.filter_metadata
+    metadata["envoy.filters.http.jwt_authn"].update({"payload": {"sub": "alice", "n": 7, "realm": {"id": "r"}}, "other": "x"})
+    metadata["envoy.filters.http.lua"].update({"payload": {"sub": "mallory"}})
+    assert to_raw(request, NOON).claims == {"sub": "alice", "n": "7", "realm.id": "r"}
+
+
+def test_the_port_that_a_call_arrived_at_is_kept() -> None:
+    request = check_request()
+    request.attributes.destination.address.socket_address.port_value = 8443
+    assert to_raw(request, NOON).port == 8443

@@ -422,3 +422,23 @@ def test_a_secret_number_is_not_kept_and_a_large_one_is_not_kept_exactly() -> No
 def test_a_digest_can_not_be_guessed_without_the_key() -> None:
     digest = OBSERVER.text("query:q", "hunter").digest
     assert digest != hashlib.blake2b(b"hunter", digest_size=6).hexdigest()
+
+
+ALICE = "Bearer e30.eyJzdWIiOiJhbGljZSJ9.c2ln"
+
+
+@pytest.mark.parametrize(
+    ("source", "claims", "header", "session"),
+    [
+        (SessionSource(claim="sub"), {"sub": "alice"}, "", True),
+        (SessionSource(claim="sub"), {}, ALICE, False),
+        (SessionSource(claim="sub", unverified=True), {}, ALICE, True),
+        (SessionSource(claim="sub", unverified=True), {"sub": "alice"}, "Bearer e30.eyJzdWIiOiJib2IifQ.c2ln", True),
+        (SessionSource(claim="sid", unverified=True), {"sub": "alice"}, ALICE, False),
+    ],
+    ids=["verified", "unverified isn't asked for", "unverified", "what Envoy verified wins", "another claim"],
+)
+def test_the_session_is_a_claim(source: SessionSource, claims: dict[str, str], header: str, session: bool) -> None:
+    headers = {"authorization": header} if header else {}
+    made = call(headers=headers, claims=claims, sources=(source,))
+    assert (OBSERVER.digest("claim alice") if session else "") == made.caller.session

@@ -1,0 +1,107 @@
+"""The command `trainer callers`: from a store or a file to a ranking for each workload, in words and as JSON."""
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
+from authz_server.engine.errors import FormatError, StoreError
+from trainer.callers import Candidate, CandidateLearner, seen_in_clear, seen_in_record
+from trainer.imports import Format, iter_imported
+from trainer.store import read_calls
+
+__all__ = ["Ranking", "from_file", "from_store", "to_json", "to_text"]
+
+Ranking = Mapping[str, Sequence[Candidate]]
+"""Candidates by workload, the best first."""
+_MAX_WORKLOADS = 1_000
+_SHOWN = 12
+
+
+def from_store(store: str) -> Ranking:
+    """Rank what recorded calls show; raises StoreError where there are none."""
+    learners: dict[str, CandidateLearner] = {}
+    for record in read_calls(store):
+        learner = _learner(learners, record.workload)
+        if learner is not None:
+            learner.update(record.ts, record.address, seen_in_record(record))
+    if not learners:
+        raise StoreError(f"{store}: expected recorded calls, found none")
+    return _finish(learners)
+
+
+def from_file(path: str, file_format: Format) -> Ranking:
+    """Rank what calls in clear show; raises FormatError at the first bad line, and where there are no calls."""
+    learners: dict[str, CandidateLearner] = {}
+    for imported in iter_imported(path, file_format):
+        if isinstance(imported, FormatError):
+            raise imported
+        raw = imported.raw
+        learner = _learner(learners, raw.workload)
+        if learner is not None:
+            learner.update(raw.ts, raw.address, seen_in_clear(raw))
+    if not learners:
+        raise FormatError(f"{path}: expected calls, found none")
+    return _finish(learners)
+
+
+def _learner(learners: dict[str, CandidateLearner], workload: str) -> CandidateLearner | None:
+    """The host may be the client's word, so workloads are bounded too."""
+    if workload not in learners and len(learners) >= _MAX_WORKLOADS:
+        return None
+    return learners.setdefault(workload, CandidateLearner())
+
+
+def _finish(learners: Mapping[str, CandidateLearner]) -> Ranking:
+    return {workload: learner.finish() for workload, learner in sorted(learners.items())}
+
+
+def to_json(ranking: Ranking) -> str:
+    """Write as indented JSON; shares in [0, 1], `score` beside."""
+    found = {
+        workload: [{**msgspec.to_builtins(one), "score": round(one.score, 4), "policy": one.policy} for one in candidates]
+        for workload, candidates in ranking.items()
+    }
+    return msgspec.json.format(msgspec.json.encode(found), indent=2).decode()
+
+
+def to_text(ranking: Ranking) -> str:
+    """Write as a table a workload, and what to put into the policy."""
+    console = Console(width=160, color_system=None)
+    with console.capture() as captured:
+        for workload, candidates in ranking.items():
+            console.print(_table(workload, candidates))
+            usable = [one.policy for one in candidates if not one.reason][:3]
+            if usable:
+                console.print(f'  workloads:\n    "{workload}":\n      session: [{", ".join(usable)}]\n', markup=False)
+            else:
+                console.print("  nothing tells callers apart here: sequences and paces can't be judged by caller\n")
+    return captured.get().rstrip()
+
+
+def _table(workload: str, candidates: Sequence[Candidate]) -> Table:
+    table = Table(title=workload or "unnamed workload", title_justify="left", box=SIMPLE)
+    for name in ("read from", "calls with it", "callers", "calls each", "alive for", "comes again", "most frequent", "moves", ""):
+        table.add_column(name, justify="left" if name in ("read from", "") else "right", overflow="fold")
+    for one in candidates[:_SHOWN]:
+        table.add_row(
+            one.source,
+            f"{one.share:.1%}",
+            f"{one.callers:,}",
+            f"{one.calls:,.0f}",
+            _duration(one.seconds),
+            f"{one.again:.1%}",
+            f"{one.most:.1%}",
+            f"{one.addresses:.0%}",
+            one.reason,
+        )
+    return table
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds:.0f} s"
