@@ -1,8 +1,11 @@
-"""What can be told of a call only when it is over: which calls inside the mesh should have followed it.
+"""What can be told of a call only when it is over: that something should have followed it, or that it should have failed.
 
 In: every matched call, every access log entry, and a clock. Out: alerts, as Verdicts that refuse nothing, and which callers are
 in quarantine. What followed is known from Checks, which Envoy makes before it lets a call through, and from access log entries; a
 call's own entry starts the wait, so an entry that is lost is a call that isn't looked at, never an alert.
+
+The second kind is a combination of parameters that never succeeded, as a login without its password: such a call may be let
+through, since failing so is usual, and when it succeeds after all that is an alert.
 
 Silence must not be taken for absence either: a Check may reach another replica, or none while we are down. So what should have
 followed is believed to be missing only where this process itself has seen it follow `WARM` times, and nearly always. Callers
@@ -12,8 +15,11 @@ count once in that, or one who skips the audit again and again would make skippi
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
+from math import log10
 from threading import Lock
 from typing import Final, NamedTuple
+
+import msgspec
 
 from authz_server.bundle import Bundle
 from authz_server.engine.call import Call
@@ -32,17 +38,20 @@ WARM: Final = 30
 """Times that something must have followed while this process watched before its absence means anything."""
 _RELIABLE: Final = 0.05
 """Share of callers for whom it may have been missing, beyond which we evidently don't see what follows."""
+_ODD_IF_SUCCESSFUL: Final = frozenset({FindingCode.MISSING_PARAMETER, FindingCode.UNKNOWN_COMBINATION})
+"""What the profile holds against calls that succeeded (`EndpointProfile.combinations`)."""
 _MAX_UNDER_WAY: Final = 20_000
 _MAX_QUARANTINED: Final = 10_000
 _MAX_TRACKED_CALLERS: Final = 1_000
 
 
 class _Cause(NamedTuple):
-    """A call that something should follow."""
+    """A call that something should follow, or that is `odd` unless it fails."""
 
     call: Call
     endpoint: str
     decision_id: str
+    odd: Finding | None
 
 
 class _Request:
@@ -94,31 +103,41 @@ class Afterwards:
         self.unsure = 0
         """What was missing where we can't be sure to see it."""
 
-    def note(self, call: Call, endpoint: str, decision_id: str) -> None:
-        """Take note of a call that is let through; costs nothing where the bundle knows of nothing that must follow."""
+    def note(self, call: Call, verdict: Verdict) -> None:
+        """Take note of a call that is let through; costs nothing where nothing is odd and nothing must follow."""
+        endpoint = verdict.endpoint
+        odd = next((one for one in verdict.findings if one.code in _ODD_IF_SUCCESSFUL), None) if verdict.findings else None
         bundle = self._bundle()
         if bundle is not self._known:
             self._concerned = _concerned(bundle)
             self._known = bundle
-        if call.workload not in self._concerned or not call.request_id or not endpoint:
+        follows = call.workload in self._concerned and bool(call.request_id) and bool(endpoint)
+        if odd is None and not follows:
             return
-        model = bundle.models[call.workload].model
         with self._lock:
-            request = self._requests.get(call.request_id)
-            if request is None:
-                request = self._requests[call.request_id] = _Request()
-                if len(self._requests) > _MAX_UNDER_WAY:
-                    self._requests.popitem(last=False)
-            request.places.add((call.workload, endpoint))
-            if endpoint in model.follows:
-                self._causes[decision_id] = _Cause(call, endpoint, decision_id)
-                self._ids[join_key(call.request_id, call.workload, call.method)] = decision_id
-                if len(self._causes) > _MAX_UNDER_WAY:
-                    self._forget(self._causes.popitem(last=False)[1])
+            if odd is not None or endpoint in bundle.models[call.workload].model.follows:
+                self._expect(_Cause(call, endpoint, verdict.decision_id, odd))
+            if follows:
+                self._visit(call, endpoint)
+
+    def _visit(self, call: Call, endpoint: str) -> None:
+        request = self._requests.get(call.request_id)
+        if request is None:
+            request = self._requests[call.request_id] = _Request()
+            if len(self._requests) > _MAX_UNDER_WAY:
+                self._requests.popitem(last=False)
+        request.places.add((call.workload, endpoint))
+
+    def _expect(self, cause: _Cause) -> None:
+        call = cause.call
+        self._causes[cause.decision_id] = cause
+        self._ids[join_key(call.request_id, call.workload, call.method)] = cause.decision_id
+        if len(self._causes) > _MAX_UNDER_WAY:
+            self._forget(self._causes.popitem(last=False)[1])
 
     def settle(self, record: OutcomeRecord, now: float | None = None) -> None:
         """Take note of how a call ended; what must follow it has `GRACE_SECONDS` from now."""
-        if not self._requests:
+        if not self._requests and not self._causes:
             return
         now = time.monotonic() if now is None else now
         with self._lock:
@@ -130,6 +149,9 @@ class Afterwards:
             if cause is None:
                 return
             self._forget(cause)
+        if cause.odd is not None and 200 <= record.status < 400:
+            self._raise(cause, (_to_success(cause.odd),), now)
+        with self._lock:
             request = self._requests.get(cause.call.request_id)
             ready = self._bundle().models.get(cause.call.workload)
             if request is None or ready is None:
@@ -146,7 +168,8 @@ class Afterwards:
             with self._lock:
                 gone = self._missing(due)
             if gone:
-                self._raise(due.cause, gone, now)
+                endpoint = due.cause.endpoint
+                self._raise(due.cause, tuple([to_finding(to_surprise(endpoint, follow), endpoint) for follow in gone]), now)
 
     def quarantine_of(self, session: str, now: float | None = None) -> Finding | None:
         """Tell why a caller is in quarantine, None if it isn't."""
@@ -174,14 +197,13 @@ class Afterwards:
                 self.unsure += 1
         return believed
 
-    def _raise(self, cause: _Cause, gone: list[Follow], now: float) -> None:
+    def _raise(self, cause: _Cause, findings: tuple[Finding, ...], now: float) -> None:
         call = cause.call
         enforcement = self._enforcement()
         rule = enforcement.endpoint(call.workload, cause.endpoint)
-        p_value = 10 ** -max(follow.surprise for follow in gone)
+        p_value = min(finding.chance for finding in findings)
         if rule.mode is Mode.OFF or p_value > rule.budget:
             return
-        findings = tuple([to_finding(to_surprise(cause.endpoint, follow), cause.endpoint) for follow in gone])
         self.alerts += 1
         session = call.caller.session
         if rule.quarantine_seconds > 0 and rule.mode is Mode.ENFORCE and session:
@@ -200,7 +222,7 @@ class Afterwards:
                 self._bundle().revision,
                 cause.endpoint,
                 p_value,
-                max(follow.surprise for follow in gone),
+                -log10(p_value),
                 rule.budget,
                 findings,
                 call.method,
@@ -226,6 +248,11 @@ def _concerned(bundle: Bundle) -> frozenset[str]:
             found.add(workload)
             found.update(follow.workload for follows in outcomes.values() for follow in follows)
     return frozenset(found)
+
+
+def _to_success(finding: Finding) -> Finding:
+    """Tell that what never succeeded did."""
+    return msgspec.structs.replace(finding, code=FindingCode.UNEXPECTED_SUCCESS, text=f"it succeeded, although {finding.text}")
 
 
 def _to_quarantine(finding: Finding, decision_id: str) -> Finding:

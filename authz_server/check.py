@@ -119,16 +119,19 @@ class Checker:
         match = ready.match(call)
         verdict = self._judge(call, ready, match, enforcement, decision_id)
         if not verdict.refused:
-            self._afterwards.note(call, match[0], decision_id)
+            self._afterwards.note(call, verdict)
         return verdict
 
     def _judge(self, call: Call, ready: ReadyModel, match: Match, enforcement: Enforcement, decision_id: str) -> Verdict:
-        if not call.caller.session or call.method == CONNECTION:
+        counted = ready.volume is not None
+        if call.method == CONNECTION or not (call.caller.session or counted):
             return _hold(decide(call, ready, match, None), call, enforcement, decision_id, ready.revision)
         quarantined = self._afterwards.quarantine_of(call.caller.session)
         if quarantined is not None and enforcement.workload(call.workload).quarantine_seconds > 0:
             return _quarantined(call, enforcement.endpoint(call.workload, match[0]), decision_id, ready.revision, quarantined)
-        visit = to_visit(call, match[0], decision_id)
+        endpoint = match[0]
+        cost = ready.volume.cost(endpoint) if ready.volume is not None else None
+        visit = to_visit(call, endpoint, decision_id, ready.positions.get(endpoint, ()), cost)
         past = self._histories.visit(visit)
         verdict = _hold(decide(call, ready, match, past), call, enforcement, decision_id, ready.revision)
         if verdict.refused:

@@ -33,11 +33,21 @@ class FindingCode(StrEnum):
     """A known principal at an endpoint that it never calls: lateral movement, or a new deployment."""
     MISSING_CALL = "missing_call"
     """A call inside the mesh that always follows didn't: known only afterwards."""
+    UNEXPECTED_SUCCESS = "unexpected_success"
+    """A combination of parameters succeeded that never did: known only afterwards."""
     QUARANTINE = "quarantine"
     PRECEDENCE = "precedence"
     TRANSITION = "transition"
     NUMERIC_FOREST = "numeric_forest"
     NUMERIC_CLUSTER = "numeric_cluster"
+    PACE_CALLS = "pace_calls"
+    """How fast a caller goes: its calls, what they cost, their errors, distinct endpoints, distinct values in paths."""
+    PACE_COST = "pace_cost"
+    PACE_ERRORS = "pace_errors"
+    PACE_ENDPOINTS = "pace_endpoints"
+    PACE_VALUES = "pace_values"
+    PACE_FLOOD = "pace_flood"
+    """The whole workload is called too fast, and this caller is new or over its usual."""
 
 
 class Surprise(msgspec.Struct, frozen=True, gc=False):

@@ -6,16 +6,21 @@ import pytest
 from authz_server.afterwards import GRACE_SECONDS, WARM, Afterwards
 from authz_server.bundle import Bundle
 from authz_server.engine.call import Caller
+from authz_server.engine.finding import Finding, FindingCode
 from authz_server.engine.follow import Follow
 from authz_server.engine.policy import Enforcement, Mode, Rule
 from authz_server.engine.record import OutcomeRecord
-from authz_server.engine.verdict import Basis, Verdict
+from authz_server.engine.verdict import Action, Basis, Verdict
 from tests.factories_engine import call, ready
 
 SHOP, AUDIT, CART, RECORDS = "shop/shop", "shop/audit", "POST /cart", "POST /records"
 FOLLOWS = {CART: {"2xx": (Follow(AUDIT, RECORDS, 3_484, 3.5),)}}
 BUNDLE = Bundle("r-1", {SHOP: ready(workload=SHOP, follows=FOLLOWS), AUDIT: ready(workload=AUDIT)})
 LATER = GRACE_SECONDS + 0.1
+
+
+def allowed(workload: str, endpoint: str, decision_id: str, *findings: Finding) -> Verdict:
+    return Verdict(Action.ALLOW, Basis.JUDGED, Mode.ENFORCE, workload, decision_id, endpoint=endpoint, findings=findings)
 
 
 class Mesh:
@@ -33,9 +38,10 @@ class Mesh:
         number, self.now = self._calls, self.now + 10
         made = call("POST", "/cart", workload=SHOP, request_id=f"r{number}")
         made = msgspec.structs.replace(made, caller=Caller("td/ns/istio/sa/gateway", session))
-        self.afterwards.note(made, CART, f"d{number}")
+        self.afterwards.note(made, allowed(SHOP, CART, f"d{number}"))
         if audited:
-            self.afterwards.note(call("POST", "/records", workload=AUDIT, request_id=f"r{number}"), RECORDS, f"a{number}")
+            record = call("POST", "/records", workload=AUDIT, request_id=f"r{number}")
+            self.afterwards.note(record, allowed(AUDIT, RECORDS, f"a{number}"))
         entry = {"id": f"d{number}", "request_id": f"r{number}", "workload": SHOP, "method": "POST", **log}
         self.afterwards.settle(OutcomeRecord(ts=0.0, status=status, **entry), self.now)
         self.afterwards.poll(self.now + LATER)
@@ -73,10 +79,10 @@ def test_the_alert_waits_for_what_may_still_come() -> None:
     mesh = Mesh()
     mesh.warm()
     made = call("POST", "/cart", workload=SHOP, request_id="late")
-    mesh.afterwards.note(made, CART, "d-late")
+    mesh.afterwards.note(made, allowed(SHOP, CART, "d-late"))
     mesh.afterwards.settle(OutcomeRecord("d-late", 0.0, "late", SHOP, "POST", 200), 5000.0)
     mesh.afterwards.poll(5000.0 + GRACE_SECONDS / 2)
-    mesh.afterwards.note(call("POST", "/records", workload=AUDIT, request_id="late"), RECORDS, "a-late")
+    mesh.afterwards.note(call("POST", "/records", workload=AUDIT, request_id="late"), allowed(AUDIT, RECORDS, "a-late"))
     mesh.afterwards.poll(5000.0 + LATER)
     assert [] == mesh.alerts
 
@@ -85,7 +91,7 @@ def test_an_access_log_entry_of_the_workload_counts_as_having_followed() -> None
     mesh = Mesh()
     mesh.warm()
     made = call("POST", "/cart", workload=SHOP, request_id="r-x")
-    mesh.afterwards.note(made, CART, "d-x")
+    mesh.afterwards.note(made, allowed(SHOP, CART, "d-x"))
     mesh.afterwards.settle(OutcomeRecord("", 0.0, "r-x", AUDIT, "POST", 200), 5000.0)
     mesh.afterwards.settle(OutcomeRecord("d-x", 0.0, "r-x", SHOP, "POST", 200), 5000.0)
     mesh.afterwards.poll(5000.0 + LATER)
@@ -103,7 +109,7 @@ def test_other_outcomes_cause_nothing(status: int) -> None:
 def test_a_lost_access_log_entry_is_no_alert() -> None:
     mesh = Mesh()
     mesh.warm()
-    mesh.afterwards.note(call("POST", "/cart", workload=SHOP, request_id="lost"), CART, "d-lost")
+    mesh.afterwards.note(call("POST", "/cart", workload=SHOP, request_id="lost"), allowed(SHOP, CART, "d-lost"))
     mesh.afterwards.poll(10_000.0)
     assert [] == mesh.alerts
 
@@ -167,5 +173,33 @@ def test_a_bundle_without_follows_remembers_nothing() -> None:
 def test_what_is_remembered_is_bounded() -> None:
     mesh = Mesh()
     for number in range(21_000):
-        mesh.afterwards.note(call("POST", "/cart", workload=SHOP, request_id=f"x{number}"), CART, f"x{number}")
+        mesh.afterwards.note(call("POST", "/cart", workload=SHOP, request_id=f"x{number}"), allowed(SHOP, CART, f"x{number}"))
     assert len(mesh.afterwards._requests) == len(mesh.afterwards._causes) == len(mesh.afterwards._ids) == 20_000
+
+
+ABSENT = Finding(
+    FindingCode.MISSING_PARAMETER, "`/password` was absent; in 1,336 calls it was present", "absent", "present", 1336, 1e-3
+)
+
+
+@pytest.mark.parametrize(
+    ("status", "finding", "alerts"),
+    [
+        (200, ABSENT, 1),
+        (302, ABSENT, 1),
+        (401, ABSENT, 0),
+        (503, ABSENT, 0),
+        (0, ABSENT, 0),
+        (200, msgspec.structs.replace(ABSENT, chance=0.1), 0),
+        (200, msgspec.structs.replace(ABSENT, code=FindingCode.LENGTH), 0),
+    ],
+    ids=["succeeds", "redirects", "fails", "breaks", "no answer", "too usual", "odd for another reason"],
+)
+def test_what_never_succeeded_and_now_does_is_an_alert(status: int, finding: Finding, alerts: int) -> None:
+    mesh = Mesh()
+    mesh.afterwards.note(call("POST", "/login", workload=SHOP, request_id="r"), allowed(SHOP, "POST /login", "d", finding))
+    mesh.afterwards.settle(OutcomeRecord("d", 0.0, "r", SHOP, "POST", status))
+    assert alerts == len(mesh.alerts)
+    for alert in mesh.alerts:
+        assert alert.reason == "unexpected_success"
+        assert alert.findings[0].text == "it succeeded, although `/password` was absent; in 1,336 calls it was present"
