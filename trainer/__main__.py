@@ -1,4 +1,4 @@
-"""The command line: `python -m trainer collect | import | train | evaluate | openapi`.
+"""The command line: `python -m trainer collect | import | train | evaluate | callers | openapi | policies | study`.
 
 In: flags and `TRAINER_*`. Out: files, and an exit code, 0 or 2.
 
@@ -15,6 +15,7 @@ from authz_server.engine.errors import MeshwardenError, SettingError
 from authz_server.engine.observe import Observer
 from trainer.imports import Format
 from trainer.openapi.form import Form
+from trainer.policies.commands import app as policies
 from trainer.terminal import say, track_import, track_training
 
 __all__ = ["app", "main"]
@@ -162,6 +163,24 @@ def evaluate(
 
 
 @app.command()
+def callers(
+    store: Annotated[str | None, typer.Option(envvar="TRAINER_STORE", help="Where recorded calls lie.")] = None,
+    calls: Annotated[
+        str | None, typer.Option(envvar="TRAINER_CALLS", help="A file of calls in clear: claims of tokens can be ranked too.")
+    ] = None,
+    file_format: Annotated[Format, typer.Option("--format", envvar="TRAINER_FORMAT", help="What the file is.")] = Format.CALLS,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,  # noqa: FBT002  # a flag
+) -> None:
+    """Tell where a session can be read from: cookies, headers and claims that tell callers apart, ranked with the evidence."""
+    from trainer.callers_report import from_file, from_store, to_json, to_text
+
+    if (store is None) == (calls is None):
+        raise SettingError("store: expected either --store or --calls")
+    found = from_store(store) if store is not None else from_file(calls or "", file_format)
+    typer.echo(to_json(found) if as_json else to_text(found))
+
+
+@app.command()
 def openapi(
     bundle: _Bundle,
     out: Annotated[str | None, typer.Option(envvar="TRAINER_OUT", help="Where documents are written: a directory.")] = None,
@@ -201,6 +220,44 @@ def openapi(
             raise typer.Exit(1)
     elif out is None:
         raise SettingError("out: expected where to write documents, or --diff, or --against")
+
+
+app.add_typer(policies, name="policies")
+
+
+@app.command()
+def study(
+    out: Annotated[str, typer.Option(envvar="TRAINER_OUT", help="Where report, plots and table are written: a directory.")],
+    store: Annotated[str | None, typer.Option(envvar="TRAINER_STORE", help="Where recorded calls lie.")] = None,
+    calls: Annotated[str | None, typer.Option(envvar="TRAINER_CALLS", help="A file of calls, in the `calls` format.")] = None,
+    clusters: Annotated[
+        str, typer.Option(envvar="TRAINER_CLUSTERS", help="How many clusters, 2 to 10; auto: as the silhouette says.")
+    ] = "2",
+    workload: Annotated[str | None, typer.Option(help="Only calls to this workload. Default: all.")] = None,
+    seed: Annotated[
+        int, typer.Option(envvar="TRAINER_SEED", min=0, max=2**32 - 1, help="Chooses sample and k-means' starts.")
+    ] = 0,
+    sample: Annotated[
+        int, typer.Option(envvar="TRAINER_SAMPLE", min=1, max=200_000, help="Calls looked at; all are counted.")
+    ] = 20_000,
+    hash_key: _HashKey = "",
+    policy: _Policy = None,
+) -> None:
+    """Cluster telemetry and tell how far clusters have to do with attacks: tables, plots, a report. Needs the extra `study`."""
+    from trainer.study.publish import publish_study, to_wanted
+
+    publish_study(
+        calls,
+        store,
+        out,
+        wanted=to_wanted(clusters),
+        workload=workload,
+        seed=seed,
+        sample=sample,
+        observer=Observer(hash_key),
+        policy=policy,
+        progress=say,
+    )
 
 
 # Further commands go here, each importing the module of its name.

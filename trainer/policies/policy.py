@@ -36,6 +36,9 @@ KIND: Final = "AuthorizationPolicy"
 DRY_RUN: Final = "istio.io/dry-run"
 """The annotation that has Envoy only report what a policy would do; for ALLOW and DENY."""
 
+_TRUE: Final = frozenset({"1", "t", "T", "true", "TRUE", "True"})
+"""What istiod takes for true (Go's `strconv.ParseBool`)."""
+
 Action = str
 """ALLOW (what no action means), DENY, AUDIT or CUSTOM."""
 
@@ -148,7 +151,7 @@ class AuthorizationPolicy(msgspec.Struct, frozen=True, omit_defaults=True):
     @property
     def dry_run(self) -> bool:
         """Whether Envoy only reports what the policy would do."""
-        return self.metadata.annotations.get(DRY_RUN) == "true"
+        return self.metadata.annotations.get(DRY_RUN) in _TRUE
 
 
 def from_object(document: object) -> AuthorizationPolicy:
