@@ -10,10 +10,13 @@ COPY trainer trainer
 COPY demo/__init__.py demo/
 
 FROM build AS build-server
-RUN python -m venv /app && /app/bin/pip install -c .ci/constraints.txt '.[redis]' && rm -rf /app/lib/python*/site-packages/trainer
+# What istio-manifests/ may ask for: a shared history, object storage. Leave out what you don't use: --build-arg EXTRAS=redis
+ARG EXTRAS=redis,s3,gcs
+RUN python -m venv /app && /app/bin/pip install -c .ci/constraints.txt ".[${EXTRAS}]" && rm -rf /app/lib/python*/site-packages/trainer
 
 FROM build AS build-trainer
-RUN python -m venv /app && /app/bin/pip install -c .ci/constraints.txt '.[trainer,redis]'
+ARG EXTRAS=redis,s3,gcs
+RUN python -m venv /app && /app/bin/pip install -c .ci/constraints.txt ".[trainer,${EXTRAS}]"
 
 FROM python:3.13-slim AS base
 ENV PATH=/app/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
