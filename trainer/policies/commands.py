@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from authz_server.engine.errors import SettingError
-from trainer.policies.condition import Condition
+from trainer.policies.promotion.condition import Condition
 from trainer.terminal import say
 
 if TYPE_CHECKING:
-    from trainer.policies.push import Result
+    from trainer.policies.cluster.push import Result
 
 __all__ = ["app"]
 
@@ -83,7 +83,7 @@ def generate(
     workload: Annotated[str | None, typer.Option(help="Only this workload.")] = None,
 ) -> None:
     """Write one file of AuthorizationPolicy a workload; 1 where one was refused (the others are written)."""
-    from trainer.policies.generate import generate as run
+    from trainer.policies.generation.generate import generate as run
 
     report = run(bundle, out, exceptions, custom, crds, workload)
     for line in report.lines:
@@ -101,10 +101,10 @@ def diff(
     exit_code: Annotated[bool, typer.Option("--exit-code", help="End with 1 where anything differs.")] = False,  # noqa: FBT002
 ) -> None:
     """Tell where files and cluster differ: missing, changed, not ours, no longer wanted. Only reads."""
-    from trainer.policies.cluster import connect
-    from trainer.policies.delivery import diff as run
-    from trainer.policies.difference import State, show
-    from trainer.policies.wanted import read_wanted
+    from trainer.policies.cluster.cluster import connect
+    from trainer.policies.cluster.delivery import diff as run
+    from trainer.policies.cluster.difference import State, show
+    from trainer.policies.cluster.wanted import read_wanted
 
     wanted = read_wanted(policies)
     found = run(connect(context, kubeconfig), wanted, namespace or (), say)
@@ -127,12 +127,12 @@ def push(
     audit: _Audit = _AUDIT,
 ) -> None:
     """Make the cluster have what the files want, all or nothing a workload; 1 where something was refused."""
-    from trainer.policies.audit import AuditLog
-    from trainer.policies.cluster import connect
-    from trainer.policies.delivery import Delivery
-    from trainer.policies.delivery import push as run
-    from trainer.policies.interrupt import stop_on_request
-    from trainer.policies.wanted import read_wanted
+    from trainer.policies.cluster.audit import AuditLog
+    from trainer.policies.cluster.cluster import connect
+    from trainer.policies.cluster.delivery import Delivery
+    from trainer.policies.cluster.delivery import push as run
+    from trainer.policies.cluster.interrupt import stop_on_request
+    from trainer.policies.cluster.wanted import read_wanted
 
     wanted = read_wanted(policies, crds)
     with AuditLog(audit) as log, stop_on_request(say) as stop:
@@ -173,10 +173,10 @@ def promote(
     audit: _Audit = _AUDIT,
 ) -> None:
     """End the dry run of policies, in their files, where every condition of the gate holds; 1 where one doesn't."""
-    from trainer.policies.cluster import connect
-    from trainer.policies.gate import Gate
-    from trainer.policies.promotion import Sources
-    from trainer.policies.promotion import promote as run
+    from trainer.policies.cluster.cluster import connect
+    from trainer.policies.promotion.gate import Gate
+    from trainer.policies.promotion.promotion import Sources
+    from trainer.policies.promotion.promotion import promote as run
 
     sources = Sources(store, prometheus, namespace_label, metrics, exceptions)
     gate = Gate(min_calls, evidence_days, clean_days)
@@ -198,11 +198,11 @@ def rollback(
     audit: _Audit = _AUDIT,
 ) -> None:
     """Return to the state before the last push, in every namespace that it changed; 1 where something was refused."""
-    from trainer.policies.audit import AuditLog
-    from trainer.policies.cluster import connect
-    from trainer.policies.delivery import Delivery, revisions, roll_back
-    from trainer.policies.interrupt import stop_on_request
-    from trainer.policies.revisions import show
+    from trainer.policies.cluster.audit import AuditLog
+    from trainer.policies.cluster.cluster import connect
+    from trainer.policies.cluster.delivery import Delivery, revisions, roll_back
+    from trainer.policies.cluster.interrupt import stop_on_request
+    from trainer.policies.cluster.revisions import show
 
     if to is not None and len(namespace or ()) != 1:
         raise SettingError("to: expected one --namespace with it: each namespace numbers its own revisions")
@@ -244,8 +244,8 @@ def replay(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,  # noqa: FBT002  # a flag
 ) -> None:
     """Tell what policies would have refused; 1 where a call that ended well would have been, or it can't be told."""
-    from trainer.policies.replay import replay_place
-    from trainer.policies.replay_report import to_json, to_text
+    from trainer.policies.meaning.replay import replay_place
+    from trainer.policies.meaning.replay_report import to_json, to_text
 
     found = replay_place(policies, calls, store, exceptions, root_namespace)
     typer.echo(to_json(found) if as_json else to_text(found))

@@ -14,7 +14,6 @@ import msgspec
 from authz_server.engine.errors import PolicyError, cut
 from authz_server.settings import nearest
 from authz_server.strict_yaml import parse_yaml
-from trainer.policies.check import check
 from trainer.policies.policy import (
     AuthorizationPolicy,
     From,
@@ -27,6 +26,7 @@ from trainer.policies.policy import (
     To,
     to_object,
 )
+from trainer.policies.validity.check import check
 
 __all__ = ["MAX_BYTES", "Exceptions", "Exempt", "parse_exceptions", "read_exceptions", "to_rule"]
 

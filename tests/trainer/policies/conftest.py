@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.trainer.policies.api_server import ApiServer, api_server
-from tests.trainer.policies.pushed import Pusher
+from tests.trainer.policies.cluster.api_server import ApiServer, api_server
+from tests.trainer.policies.cluster.pushed import Pusher
 
 
 @pytest.fixture

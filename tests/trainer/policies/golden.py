@@ -1,6 +1,6 @@
 """Golden pairs of the generator: `NAME.in.yaml` says what was learned, `NAME.out.yaml` which policies come of it or why none.
 
-Written anew by `REFRESH_GOLDEN=1 pytest tests/trainer/policies/test_generate.py`; then read the diff.
+Written anew by `REFRESH_GOLDEN=1 pytest tests/trainer/policies/generation`; then read the diff.
 """
 
 from pathlib import Path
@@ -10,9 +10,9 @@ from authz_server.strict_yaml import parse_yaml
 from trainer.description import Description, EndpointFacts
 from trainer.policies.document import to_text
 from trainer.policies.exceptions import parse_exceptions
-from trainer.policies.generate import Refused, to_policies
-from trainer.policies.grants import to_grants
-from trainer.policies.learned import to_learned
+from trainer.policies.generation.generate import Refused, to_policies
+from trainer.policies.generation.grants import to_grants
+from trainer.policies.generation.learned import to_learned
 from trainer.policies.policy import AuthorizationPolicy, Metadata, Spec, to_object
 
 FOLDER = Path(__file__).parent / "testdata" / "generate"

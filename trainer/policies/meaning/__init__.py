@@ -1,0 +1,1 @@
+"""What policies say about a request (`match.py`), and about recorded traffic (`replay.py`)."""
