@@ -169,7 +169,7 @@ def _bundle() -> Bundle:
     sequence = SequenceModel(
         0.0,
         {"POST /ship": (PrecedenceRule("POST /cart/{*}", 3.0, 100, "GET /cart/{*}"), PrecedenceRule("POST /cart/{*}", 2.0, 100))},
-        {START: Transition(100, frozenset({"GET /cart/{*}"}), 2.0)},
+        {START: Transition(100, {"GET /cart/{*}": 100}, 2.0)},
     )
     changes = {
         "sequence": sequence,

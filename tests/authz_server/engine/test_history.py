@@ -132,10 +132,67 @@ def test_callers_are_bounded_when_somebody_invents_sessions() -> None:
     assert len(history) == 100
 
 
+def test_invented_sessions_push_out_nobody_who_came_back_with_a_step_that_stood() -> None:
+    history = History(0.0, max_callers=100)
+    for session in range(50):
+        add_step(history.caller("w", f"real-{session}", 1.0), LOGIN)
+    for session in range(50):
+        add_step(history.caller("w", f"real-{session}", 2.0), CART)
+    for number in range(5_000):
+        add_step(history.caller("w", f"invented-{number}", 3.0), LOGIN)
+    assert [{LOGIN: 0, CART: 1}] * 50 == [history.caller("w", f"real-{session}", 4.0).ever for session in range(50)]
+    assert len(history) == 100
+
+
+def test_sessions_that_come_back_without_a_step_that_stood_stay_newcomers() -> None:
+    """An attacker's calls with invented sessions fail."""
+    history = History(0.0, max_callers=10)
+    add_step(history.caller("w", "real", 1.0), LOGIN)
+    history.caller("w", "real", 2.0)
+    for number in range(100):
+        for _ in range(3):
+            caller = history.caller("w", f"invented-{number}", 3.0)
+            take_back(caller, add_step(caller, LOGIN))
+    assert history.caller("w", "real", 4.0).ever == {LOGIN: 0}
+
+
+def test_newcomers_keep_their_share_where_all_others_are_established() -> None:
+    history = History(0.0, max_callers=10)
+    for session in range(10):
+        for now in (1.0, 2.0):
+            add_step(history.caller("w", f"old-{session}", now), LOGIN)
+    first, second = (history.caller("w", name, 3.0) for name in ("first", "second"))
+    assert (first, second) == tuple(history.caller("w", name, 4.0) for name in ("first", "second"))
+    assert (len(history), history.caller("w", "old-9", 5.0).ever) == (10, {LOGIN: 1})
+    assert history.caller("w", "old-0", 5.0).ever == {}
+
+
+def test_forgetting_callers_without_a_step_makes_newcomers_no_less_certain() -> None:
+    history = History(0.0, max_callers=10)
+    for number in range(100):
+        history.caller("w", f"failed-{number}", IDLE_SECONDS + number)
+    assert history.caller("w", "new", 5_000.0).watched == 5_000.0
+    for number in range(100):
+        add_step(history.caller("w", f"did-{number}", 6_000.0), LOGIN)
+    assert history.caller("w", "new too", 6_010.0).watched == 10.0
+
+
+def test_established_callers_that_fell_silent_make_room_first() -> None:
+    history = History(0.0, max_callers=2, idle_seconds=60.0)
+    for now in (1.0, 2.0):
+        add_step(history.caller("w", "silent", now), LOGIN)
+    kept = history.caller("w", "kept", 100.0)
+    history.caller("w", "new", 101.0)
+    assert (len(history), kept) == (2, history.caller("w", "kept", 102.0))
+    assert history.caller("w", "again", 200.0).watched == 200.0
+
+
 def test_expire_forgets_the_silent_and_only_them() -> None:
     history = History(0.0, idle_seconds=60.0)
     for number in range(10):
-        history.caller("w", str(number), number * 10.0)
+        caller = history.caller("w", str(number), number * 10.0)
+        add_step(caller, CART)
+        assert caller is history.caller("w", str(number), number * 10.0) or number % 2
     assert history.expire(100.0) == 4
     assert len(history) == 6
     assert history.expire(1_000.0) == 6
@@ -146,3 +203,15 @@ def test_a_clock_that_steps_back_is_no_silence() -> None:
     history = History(0.0)
     caller = history.caller("w", "s", 5_000.0)
     assert caller is history.caller("w", "s", 10.0)
+
+
+def test_counts_follow_what_is_taken_back() -> None:
+    caller = walked(CART, PAY, CART)
+    assert caller.counts == {CART: 2, PAY: 1}
+    take_back(caller, 0)
+    take_back(caller, 1)
+    assert caller.counts == {CART: 1}
+
+
+def test_what_ever_happened_is_counted_beyond_the_remembered_steps() -> None:
+    assert walked(LOGIN, *[CART] * 1_000).counts == {LOGIN: 1, CART: 1_000}

@@ -26,7 +26,7 @@ def full_model() -> WorkloadModel:
         sequence=SequenceModel(
             60.0,
             {"GET /": (PrecedenceRule("POST /cart/{*}", 3.0, 40, "GET /"),)},
-            {START: Transition(9, frozenset({"GET /"}), 1.5)},
+            {START: Transition(9, {"GET /": 9}, 1.5)},
         ),
         calibration={"": Calibration(99, 2, (1.0, 2.5), (1, 0), 1.0, 0.25, 30), "GET /": Calibration()},
         edges=EdgeModel(9, {"": 4, "cluster.local/ns/a/sa/b": 5}, 2.0, {"GET /": Edges(9, {"": 9}, 1.0)}),

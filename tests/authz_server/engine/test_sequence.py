@@ -3,11 +3,11 @@
 import pytest
 
 from authz_server.engine.finding import FindingCode, Surprise
-from authz_server.engine.history import CallerHistory, add_step, take_back
-from authz_server.engine.sequence import START, PrecedenceRule, SequenceModel, Transition, score_sequence
+from authz_server.engine.history import CallerHistory, Snapshot, add_step, take_back
+from authz_server.engine.sequence import START, PrecedenceRule, SequenceModel, Transition, context_key, score_sequence
 from tests.factories_engine import codes
 
-LOGIN, ADD, PAY, SHIP = "POST /login", "POST /cart", "POST /pay", "POST /ship"
+LOGIN, ADD, PAY, SHIP, COUPON = "POST /login", "POST /cart", "POST /pay", "POST /ship", "POST /coupon"
 MODEL = SequenceModel(
     gap=300.0,
     rules={
@@ -69,6 +69,64 @@ def test_a_payment_that_failed_is_no_payment() -> None:
     assert codes(found(SHIP, shopper)) == [FindingCode.PRECEDENCE]
 
 
+EACH = SequenceModel(
+    gap=300.0,
+    rules={
+        SHIP: (PrecedenceRule(PAY, 3.0, 400, surplus=0),),
+        PAY: (PrecedenceRule(ADD, 3.5, 400, surplus=1),),
+        COUPON: (PrecedenceRule(ADD, 4.0, 400, since=COUPON),),
+    },
+)
+
+TIMES: list[tuple[str, tuple[str, ...], str, bool]] = [
+    ("a payment for the shipment", (PAY,), SHIP, True),
+    ("no payment", (ADD,), SHIP, False),
+    ("one payment for two shipments", (PAY, SHIP), SHIP, False),
+    ("payments in two tabs, then their shipments", (PAY, PAY, SHIP), SHIP, True),
+    ("a payment tried again, whose first answer got lost", (ADD, PAY), PAY, True),
+    ("and again", (ADD, PAY, PAY), PAY, False),
+    ("a surplus doesn't make up for what never came", (), PAY, False),
+    ("the first coupon", (), COUPON, True),
+    ("the coupon again", (ADD, COUPON), COUPON, False),
+    ("the coupon again for another cart", (ADD, COUPON, ADD), COUPON, True),
+]
+
+
+@pytest.mark.parametrize(("before", "endpoint", "holds"), [case[1:] for case in TIMES], ids=[case[0] for case in TIMES])
+def test_how_often_an_endpoint_may_come(before: tuple[str, ...], endpoint: str, holds: bool) -> None:
+    assert holds == (found(endpoint, caller(*before), EACH) == [])
+
+
+def test_an_incomplete_history_breaks_no_rule_of_how_often() -> None:
+    assert found(SHIP, caller(PAY, SHIP, watched=0.0), EACH) == []
+
+
+def test_where_nobody_counted_no_rule_of_how_often_is_judged() -> None:
+    past = Snapshot(300.0, {PAY: 0, SHIP: 1}, (PAY, SHIP))
+    assert score_sequence(SHIP, past, EACH) is None
+
+
+def test_a_failed_step_does_not_count() -> None:
+    shopper = caller(PAY)
+    take_back(shopper, add_step(shopper, SHIP))
+    assert found(SHIP, shopper, EACH) == []
+
+
+def test_rules_of_how_often_in_words() -> None:
+    (each,) = found(SHIP, caller(PAY, SHIP), EACH)
+    assert (each.seen, each.normal) == (
+        "POST /ship more often than POST /pay before it",
+        "POST /pay came before it each time",
+    )
+    (surplus,) = found(PAY, caller(ADD, PAY, PAY), EACH)
+    assert surplus.normal == "POST /cart came before it each time and up to 1 more"
+    (again,) = found(COUPON, caller(COUPON), EACH)
+    assert (again.seen, again.normal) == (
+        "POST /coupon again without POST /cart in between",
+        "POST /cart came before it came again",
+    )
+
+
 def test_precedence_in_words() -> None:
     (since,) = found(SHIP, caller(LOGIN, ADD))
     assert since.seen == "POST /ship without POST /pay before it since the last POST /cart"
@@ -84,9 +142,9 @@ def test_precedence_in_words() -> None:
 NEXT = SequenceModel(
     gap=300.0,
     transitions={
-        ADD: Transition(900, frozenset({ADD, PAY}), 2.5),
-        PAY: Transition(10, frozenset({SHIP}), 0.0),
-        START: Transition(400, frozenset({LOGIN}), 2.0),
+        ADD: Transition(900, {ADD: 500, PAY: 400}, 2.5),
+        PAY: Transition(10, {SHIP: 10}, 0.0),
+        START: Transition(400, {LOGIN: 400}, 2.0),
     },
 )
 
@@ -117,6 +175,43 @@ def test_transition_in_words() -> None:
 
 
 def test_a_broken_rule_and_an_unknown_transition_are_one_finding_of_the_stronger_surprise() -> None:
-    both = SequenceModel(300.0, MODEL.rules, {ADD: Transition(900, frozenset({PAY}), 5.0)})
+    both = SequenceModel(300.0, MODEL.rules, {ADD: Transition(900, {PAY: 900}, 5.0)})
     (told,) = found(SHIP, caller(LOGIN, ADD), both)
     assert (told.code, told.amount) == (FindingCode.PRECEDENCE, 5.0)
+
+
+DEEP = SequenceModel(
+    gap=300.0,
+    transitions={
+        ADD: Transition(900, {ADD: 400, PAY: 400, SHIP: 100}, 2.0),
+        LOGIN: Transition(900, {ADD: 900}, 3.0),
+    },
+    contexts={
+        context_key((PAY, ADD)): Transition(100, {SHIP: 100}, 1.5),
+        context_key((START, ADD)): Transition(200, {ADD: 200}, 2.5),
+    },
+)
+
+CONTEXTS: list[tuple[str, tuple[str, ...], str, list[float]]] = [
+    ("the longest known context knows it", (LOGIN, PAY, ADD), SHIP, []),
+    ("a shorter one knows it, the longer doesn't", (LOGIN, PAY, ADD), PAY, [1.5]),
+    ("none knows it: the most surprised one counts", (LOGIN, PAY, ADD), COUPON, [2.0]),
+    ("a longer context that isn't known says nothing", (SHIP, ADD), PAY, []),
+    ("the beginning is part of a context", (ADD,), PAY, [2.5]),
+]
+
+
+@pytest.mark.parametrize(("before", "endpoint", "amounts"), [case[1:] for case in CONTEXTS], ids=[case[0] for case in CONTEXTS])
+def test_longer_contexts_come_first(before: tuple[str, ...], endpoint: str, amounts: list[float]) -> None:
+    assert amounts == [surprise.amount for surprise in found(endpoint, caller(*before), DEEP)]
+
+
+def test_a_context_of_several_endpoints_in_words() -> None:
+    (deep,) = found(PAY, caller(LOGIN, PAY, ADD), DEEP)
+    assert deep.seen == "POST /pay after POST /pay, POST /cart"
+
+
+def test_nothing_below_the_floor_is_told() -> None:
+    floored = SequenceModel(300.0, {}, DEEP.transitions, DEEP.contexts, floor=2.2)
+    assert found(PAY, caller(LOGIN, PAY, ADD), floored) == []
+    assert [3.0] == [surprise.amount for surprise in found(PAY, caller(LOGIN), floored)]

@@ -1,0 +1,222 @@
+"""Precedence rules from sessions: what had come before each step, counted; then the rules that nearly every step obeyed.
+
+Three forms (`engine/sequence.py`): ever before, since a step, once for each time. Rules that follow from others are marked. The
+latter two are of changing steps alone (all methods but the safe ones of RFC 9110, 9.2.1), since reading changes nothing and is
+done at any time, in other tabs too; to have come before at all, reading steps need and are needed as well. Bounded by the square
+of the endpoints, and by the cube of the changing ones, of which a caller's `_MAX_ENDPOINTS` latest are paired up.
+"""
+
+from collections import defaultdict
+from typing import Final
+
+import msgspec
+
+from authz_server.engine.evidence import MAX_SURPRISE, surprise
+from authz_server.engine.history import CallerHistory
+from authz_server.engine.sequence import START, PrecedenceRule
+from trainer.support import Quorum, Support
+
+__all__ = ["PrecedenceLearner"]
+
+_MIN_SUPPORT: Final = 30
+"""Steps that a rule must have held for before it is one."""
+_MIN_SURPRISE: Final = 1.5
+"""A rule must be broken by fewer than 3 % of normal steps, judged by the upper end of what its evidence allows."""
+_CHANCE_SURPRISE: Final = 2.3
+"""And where some of very many candidates would hold by chance (all but a changing step that another one must come before at all),
+by fewer than 1 in 200,"""
+_BROKEN_SURPRISE: Final = 3.0
+"""or 1 in 1,000 if it was ever broken."""
+_STRICT_SURPRISE: Final = 3.5
+"""Rules that a single retry breaks, whose first answer got lost, are kept where 3,000 steps saw no such retry."""
+_MAX_BROKEN: Final = 3
+"""Times that a rule may have been broken: as often as one caller may break it for once, and no rule is better than a loose one,
+since every normal step that breaks a rule is a false alarm."""
+_MAX_BROKEN_SHARE: Final = 1e-4
+"""Share of the steps that may have broken it where there are very many."""
+_MAX_SURPLUS: Final = 1
+"""How many times more than what it needs an endpoint may come: once, which is a retry whose first answer got lost."""
+_MAX_RULES: Final = 16
+"""Rules kept for one endpoint, those first that don't follow from others, the best supported first."""
+_MAX_ENDPOINTS: Final = 24
+"""Most recent distinct endpoints of a caller that are paired up."""
+_MAX_REPEATS: Final = 8
+"""Times that an endpoint counts in one history: no single caller, however long, can teach a rule or break it for all."""
+_NEARLY: Final = 0.5
+"""How much weaker, in units of surprise, the rules may be that another one follows from."""
+_SAFE: Final = ("GET ", "HEAD ", "OPTIONS ", "TRACE ")
+
+Candidates = dict[tuple[str, str, str, int], PrecedenceRule]
+"""Rules by endpoint, since, needs and surplus (-1: None)."""
+
+
+class _Guard:
+    """What had come before the steps at one endpoint.
+
+    `whole`: steps with a complete history; of these, `ever` had the other endpoint before, `each[surplus]` often enough.
+    `since`: by the step reached back to, steps that had it before; `after`: of these, which had the other endpoint after it.
+    """
+
+    __slots__ = ("after", "each", "ever", "since", "whole")
+
+    def __init__(self) -> None:
+        self.whole = Support()
+        self.ever: dict[str, int] = defaultdict(int)
+        self.each: tuple[dict[str, int], ...] = tuple([defaultdict(int) for _ in range(_MAX_SURPLUS + 1)])
+        self.since: dict[str, Support] = {}
+        self.after: dict[tuple[str, str], int] = defaultdict(int)
+
+    def merge(self, other: "_Guard") -> None:
+        self.whole.merge(other.whole)
+        for since, support in other.since.items():
+            self.since.setdefault(since, Support()).merge(support)
+        for mine, others in zip((self.ever, *self.each), (other.ever, *other.each), strict=True):
+            for needs, count in others.items():
+                mine[needs] += count
+        for key, count in other.after.items():
+            self.after[key] += count
+
+
+class PrecedenceLearner:
+    """Counts, for each step, what its caller's history held."""
+
+    def __init__(self) -> None:
+        self._guards: dict[str, _Guard] = defaultdict(_Guard)
+
+    def update(self, endpoint: str, history: CallerHistory, caller: str, window: int, *, complete: bool) -> None:
+        """Count one step, before it is added to the history; an empty `caller` is anonymous, or a population."""
+        times = history.counts.get(endpoint, 0)
+        if times >= _MAX_REPEATS and caller:
+            return
+        guard = self._guards[endpoint]
+        recent = sorted(history.ever.items(), key=lambda item: -item[1])[:_MAX_ENDPOINTS]
+        changing = [name for name, _ in recent if not name.startswith(_SAFE)]
+        if complete:
+            guard.whole.add(caller, window)
+            for needs, _ in recent:
+                guard.ever[needs] += 1
+            if not endpoint.startswith(_SAFE):
+                for needs in changing:
+                    excess = times + 1 - history.counts[needs]
+                    for surplus in range(max(0, excess), _MAX_SURPLUS + 1):
+                        guard.each[surplus][needs] += 1
+        for index, since in enumerate(changing if not endpoint.startswith(_SAFE) else ()):
+            if since not in guard.since:
+                guard.since[since] = Support()
+            guard.since[since].add(caller, window)
+            for needs in changing[:index]:
+                guard.after[since, needs] += 1
+
+    def merge(self, other: "PrecedenceLearner") -> None:
+        """Take over another's counts (of other callers, or of a later time with the histories carried over)."""
+        for endpoint, guard in other._guards.items():
+            self._guards[endpoint].merge(guard)
+
+    def finish(self, quorum: Quorum, share: float = 1.0) -> dict[str, tuple[PrecedenceRule, ...]]:
+        """Mine the rules; `share` as for Prior."""
+        candidates: Candidates = {}
+        for endpoint, guard in self._guards.items():
+            candidates |= _candidates(endpoint, guard, quorum, share)
+        found: dict[str, list[PrecedenceRule]] = defaultdict(list)
+        direct = _minimal(candidates)
+        for key, rule in candidates.items():
+            found[key[0]].append(rule if key in direct else msgspec.structs.replace(rule, implied=True))
+        return {endpoint: _strongest(rules) for endpoint, rules in sorted(found.items())}
+
+
+def _candidates(endpoint: str, guard: _Guard, quorum: Quorum, share: float) -> Candidates:
+    """List all rules with support of one endpoint."""
+    found: Candidates = {}
+    whole, n = guard.whole, guard.whole.count
+    if quorum.has(whole):
+        for needs, obeyed in guard.ever.items():
+            _add(found, endpoint, PrecedenceRule(needs, _amount(n, obeyed, share), n), obeyed)
+        for surplus, each in enumerate(guard.each):
+            for needs, obeyed in each.items():
+                _add(found, endpoint, PrecedenceRule(needs, _amount(n, obeyed, share), n, surplus=surplus), obeyed)
+    for (since, needs), obeyed in guard.after.items():
+        support = guard.since[since]
+        if quorum.has(support):
+            rule = PrecedenceRule(needs, _amount(support.count, obeyed, share), support.count, since)
+            _add(found, endpoint, rule, obeyed)
+    return found
+
+
+def _amount(n: int, obeyed: int, share: float) -> float:
+    return round(min(MAX_SURPRISE, surprise(((n - obeyed) / share + 1) / (n / share + 2))), 4)
+
+
+def _add(found: Candidates, endpoint: str, rule: PrecedenceRule, obeyed: int) -> None:
+    """Take a rule that holds on enough evidence."""
+    broken = rule.n - obeyed
+    loose = rule.needs == endpoint or broken > max(_MAX_BROKEN, rule.n * _MAX_BROKEN_SHARE)
+    if not loose and rule.n >= _MIN_SUPPORT and rule.surprise >= _least(endpoint, rule, broken):
+        found[endpoint, rule.since, rule.needs, -1 if rule.surplus is None else rule.surplus] = rule
+
+
+def _least(endpoint: str, rule: PrecedenceRule, broken: int) -> float:
+    """Tell the surprise that a rule must reach: each time a normal step breaks one is a false alarm."""
+    if rule.surplus == 0 or rule.since == endpoint:
+        return _STRICT_SURPRISE
+    reads = endpoint.startswith(_SAFE) or rule.needs.startswith(_SAFE)
+    if rule.since == START and rule.surplus is None and not reads:
+        return _MIN_SURPRISE
+    return _BROKEN_SURPRISE if broken else _CHANCE_SURPRISE
+
+
+def _minimal(candidates: Candidates) -> Candidates:
+    """Leave out each rule that follows from those that are left then, hardly weaker ones than it (`_NEARLY`).
+
+    One at a time, so that what was left out still follows in the end; first for the endpoints that come last, and the needs that
+    come first, so that what stays are the direct ones.
+    """
+    depth: dict[str, int] = defaultdict(int)
+    for endpoint, since, _, surplus in candidates:
+        depth[endpoint] += since == START and surplus < 0
+    left = dict(candidates)
+    last_first = sorted(
+        candidates, key=lambda key: (-depth[key[0]], key[0], key[1] == START, key[3] >= 0, depth[key[2]], key[1], key[2])
+    )
+    needs_of: dict[str, set[str]] = defaultdict(set)
+    for endpoint, _, needs, _ in candidates:
+        needs_of[endpoint].add(needs)
+    for key in last_first:
+        rule = left.pop(key)
+        if not _follows(key, rule.surprise - _NEARLY, left, needs_of[key[0]]):
+            left[key] = rule
+    return left
+
+
+def _follows(key: tuple[str, str, str, int], least: float, left: Candidates, others: set[str]) -> bool:
+    """Tell whether a rule follows from the rules that are `left`.
+
+    `x` since `s` follows from `y` since `s`, where `y` needs `x` since `s` or the endpoint needs `x` since `y`. That `x` came at
+    all also follows from its having come each time, or since a step that is needed itself; that it came each time, from its not
+    coming again without.
+    """
+    endpoint, since, needs, surplus = key
+
+    def has(*wanted: tuple[str, str, str, int]) -> bool:
+        return all(one in left and left[one].surprise >= least for one in wanted)
+
+    if surplus >= 0:
+        if any(has((endpoint, START, needs, less)) for less in range(surplus)):
+            return True
+        if surplus == 0 and has((endpoint, endpoint, needs, -1), (endpoint, START, needs, -1)):
+            return True
+        pairs = [(first, surplus - first) for first in range(surplus + 1)]
+        return any(
+            has((endpoint, START, other, first), (other, START, needs, second)) for other in others for first, second in pairs
+        )
+    for other in others:
+        if has((endpoint, since, other, -1)) and (has((other, since, needs, -1)) or has((endpoint, other, needs, -1))):
+            return True
+    if since != START:
+        return False
+    each = any(has((endpoint, START, needs, more)) for more in range(_MAX_SURPLUS + 1))
+    return each or any(has((endpoint, START, other, -1), (endpoint, other, needs, -1)) for other in others)
+
+
+def _strongest(rules: list[PrecedenceRule]) -> tuple[PrecedenceRule, ...]:
+    """Keep the rules that say most."""
+    return tuple(sorted(rules, key=lambda rule: (rule.implied, -rule.surprise, rule.needs, rule.since))[:_MAX_RULES])
