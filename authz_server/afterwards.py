@@ -23,6 +23,7 @@ import msgspec
 
 from authz_server.bundle import Bundle
 from authz_server.engine.call import Call
+from authz_server.engine.canonical import to_workload
 from authz_server.engine.finding import Finding, FindingCode
 from authz_server.engine.follow import Follow, Place, missing, outcome_class, to_surprise
 from authz_server.engine.policy import Enforcement, Mode
@@ -60,7 +61,8 @@ class _Request:
     __slots__ = ("heard", "places")
 
     def __init__(self) -> None:
-        self.places: set[Place] = set()
+        self.places: dict[str, set[Place]] = {}
+        """By the workload that called."""
         self.heard: set[str] = set()
 
 
@@ -97,7 +99,7 @@ class Afterwards:
         self._causes: OrderedDict[str, _Cause] = OrderedDict()
         self._ids: dict[str, str] = {}
         self._due: deque[_Due] = deque()
-        self._tracks: dict[tuple[Place, Place], _Track] = {}
+        self._tracks: dict[tuple[Place, Place, Place], _Track] = {}
         self._quarantine: OrderedDict[str, tuple[float, Finding]] = OrderedDict()
         self.alerts = 0
         self.unsure = 0
@@ -126,7 +128,7 @@ class Afterwards:
             request = self._requests[call.request_id] = _Request()
             if len(self._requests) > _MAX_UNDER_WAY:
                 self._requests.popitem(last=False)
-        request.places.add((call.workload, endpoint))
+        request.places.setdefault(to_workload(call.caller.principal, "", ""), set()).add((call.workload, endpoint))
 
     def _expect(self, cause: _Cause) -> None:
         call = cause.call
@@ -156,7 +158,8 @@ class Afterwards:
             ready = self._bundle().models.get(cause.call.workload)
             if request is None or ready is None:
                 return
-            follows = ready.model.follows.get(cause.endpoint, {}).get(outcome_class(record.status))
+            outcomes = ready.model.follows.get(cause.endpoint, {})
+            follows = outcomes.get(outcome_class(record.status)) or outcomes.get("")
             if follows:
                 self._due.append(_Due(now + GRACE_SECONDS, cause, request, follows))
 
@@ -182,10 +185,13 @@ class Afterwards:
     def _missing(self, due: _Due) -> list[Follow]:
         """List what is missing and would have been seen."""
         place = (due.cause.call.workload, due.cause.endpoint)
-        gone = [follow for follow in missing(due.follows, due.request.places) if follow.workload not in due.request.heard]
+        caused = due.request.places.get(due.cause.call.workload, set())
+        gone = [follow for follow in missing(due.follows, caused) if follow.workload not in due.request.heard]
         believed = []
         for follow in due.follows:
-            track = self._tracks.setdefault((place, (follow.workload, follow.endpoint)), _Track())
+            if follow.given[0] and follow.given not in caused:
+                continue
+            track = self._tracks.setdefault((place, (follow.workload, follow.endpoint), follow.given), _Track())
             if follow not in gone:
                 track.seen += 1
                 continue

@@ -126,7 +126,7 @@ class Checker:
         counted = ready.volume is not None
         if call.method == CONNECTION or not (call.caller.session or counted):
             return _hold(decide(call, ready, match, None), call, enforcement, decision_id, ready.revision)
-        quarantined = self._afterwards.quarantine_of(call.caller.session)
+        quarantined = self._afterwards.quarantine_of(call.caller.session) if call.caller.session else None
         if quarantined is not None and enforcement.workload(call.workload).quarantine_seconds > 0:
             return _quarantined(call, enforcement.endpoint(call.workload, match[0]), decision_id, ready.revision, quarantined)
         endpoint = match[0]

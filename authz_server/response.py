@@ -14,7 +14,7 @@ import msgspec
 from envoy.config.core.v3.base_pb2 import HeaderValue, HeaderValueOption
 from envoy.service.auth.v3.external_auth_pb2 import CheckResponse, DeniedHttpResponse, OkHttpResponse
 from google.protobuf.struct_pb2 import Struct, Value
-from google.rpc.code_pb2 import PERMISSION_DENIED, UNAVAILABLE
+from google.rpc.code_pb2 import PERMISSION_DENIED, RESOURCE_EXHAUSTED, UNAVAILABLE
 from google.rpc.status_pb2 import Status
 
 from authz_server.engine.verdict import Basis, Verdict
@@ -64,28 +64,38 @@ def _varint(number: int) -> bytes:
     return bytes(out)
 
 
+_REFUSED: Final = (403, "Forbidden", "The request was refused.", PERMISSION_DENIED)
+_TOO_FAST: Final = (429, "Too Many Requests", "Too many requests; please come back later.", RESOURCE_EXHAUSTED)
+_FAILED: Final = (503, "Service Unavailable", "The request could not be checked.", UNAVAILABLE)
+
+
 def _refusal(verdict: Verdict) -> bytes:
     """Refuse with RFC 9457 problem details that carry the decision id and nothing an attacker can use.
 
-    403 for a judged call; 503 where we couldn't judge and policy doesn't let calls pass then, since it isn't the client's fault.
+    403 for a judged call; 429 with `retry-after` (RFC 6585, 4) where only its caller's pace is odd; 503 where we couldn't judge
+    and policy doesn't let calls pass then, since it isn't the client's fault.
     """
-    failed = verdict.basis is Basis.ERROR
-    code, title = (503, "Service Unavailable") if failed else (403, "Forbidden")
+    code, title, detail, grpc_code = _REFUSED
+    if verdict.basis is Basis.ERROR:
+        code, title, detail, grpc_code = _FAILED
+    elif verdict.retry_after:
+        code, title, detail, grpc_code = _TOO_FAST
     problem = {
         "type": "about:blank",
         "title": title,
         "status": code,
-        "detail": "The request could not be checked." if failed else "The request was refused.",
+        "detail": detail,
         "instance": f"urn:uuid:{_to_uuid(verdict.decision_id)}",
         "decision_id": verdict.decision_id,
     }
     headers = {"content-type": "application/problem+json", "cache-control": "no-store", DECISION_ID_HEADER: verdict.decision_id}
+    if verdict.retry_after:
+        headers["retry-after"] = str(verdict.retry_after)
     denied = DeniedHttpResponse(
         headers=[HeaderValueOption(header=HeaderValue(key=key, value=value)) for key, value in headers.items()],
         body=msgspec.json.encode(problem).decode(),
     )
     denied.status.code = code
-    grpc_code = UNAVAILABLE if failed else PERMISSION_DENIED
     refusal: bytes = CheckResponse(status=Status(code=grpc_code), denied_response=denied).SerializeToString()
     return refusal
 

@@ -1,4 +1,4 @@
-"""The command line: `python -m bench` (speed and detection), `python -m bench speed`, `python -m bench detection [FILE...]`."""
+"""The command line: `python -m bench` (speed and detection), `python -m bench speed|detection|workflows`."""
 
 import os
 from enum import StrEnum
@@ -9,9 +9,13 @@ import typer
 
 from bench import ablation as ablations
 from bench import detection as detections
+from bench import history as histories
 from bench import memory as memories
 from bench import speed as speeds
+from bench import volume as volumes
 from bench.datasets import Poison
+from bench.workflows import run as workflow_runs
+from bench.workflows.traffic import ABUSES, SESSIONS, Split
 
 __all__ = ["app"]
 
@@ -82,6 +86,44 @@ def detection(
     detections.run(
         files or [], budget or detections.BUDGETS, drop_headers=drop_headers, poisons=poisons, clients=clients, seed=seed
     )
+
+
+@app.command()
+def volume(
+    days: Annotated[int, typer.Option(min=7, help="Days of seeded traffic.")] = volumes.Options().days,
+    every: Annotated[float, typer.Option(min=0.1, help="Learn anew every so many days.")] = volumes.Options().every,
+    seed: _Seed = 1,
+) -> None:
+    """The volume model: windows alarmed in normal traffic, floods and attacks caught, cost a call, bytes a caller."""
+    volumes.run(volumes.Options(seed, days, every))
+
+
+@app.command()
+def workflows(
+    budget: Annotated[float, typer.Option(min=0, max=1, help="Budget, a share of calls.")] = 0.001,
+    split: Annotated[Split, typer.Option(help="What is judged: `dev` to choose by, `test` for the result.")] = Split.TEST,
+    sessions: Annotated[int, typer.Option(min=200, help="Honest sessions, to learn from and to judge.")] = SESSIONS,
+    abuses: Annotated[int, typer.Option(min=1, help="Abusive sessions of each kind.")] = ABUSES,
+    out: Annotated[Path | None, typer.Option(help="Instead: write the calls, also of `train`, to FILE.WORKFLOW.jsonl.")] = None,
+    seed: _Seed = 1,
+) -> None:
+    """Sessions of abused workflows caught, honest sessions alarmed, and what the sequence model costs."""
+    options = workflow_runs.Options(budget, split, sessions, abuses, seed)
+    if out is not None:
+        workflow_runs.write(out, options)
+    else:
+        workflow_runs.run(options)
+
+
+@app.command()
+def history(
+    checks: Annotated[int, typer.Option(min=50, help="Checks in a round.")] = histories.Options().checks,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds; the histories take turns in each.")] = histories.Options().rounds,
+    callers: Annotated[int, typer.Option(min=20_000, help="Callers of the flood.")] = histories.Options().callers,
+    seed: _Seed = 1,
+) -> None:
+    """What a shared history adds to a Check, what a tracked caller weighs, and a million callers thrown at it."""
+    histories.run(histories.Options(seed, checks, rounds, callers=callers))
 
 
 if __name__ == "__main__":

@@ -34,8 +34,11 @@ BUDGET: Final = 0.001
 _SHOP_CALLS: Final = 24_000
 _TIMINGS: Final = 5
 _TIMED_CALLS: Final = 4_000
-_NOT_SCORED: Final = (FindingCode.NUMERIC_FOREST, FindingCode.NUMERIC_CLUSTER)
-"""Not off by turns: no check of a call, and what is off anyway (`bench/numeric.py` turns it on)."""
+_NOT_SCORED: Final = (
+    *(FindingCode.NUMERIC_FOREST, FindingCode.NUMERIC_CLUSTER),
+    *(code for code in FindingCode if code.name.startswith("PACE_")),
+)
+"""Not off by turns: no check of a call, what is off anyway (`bench/numeric.py`), and what `bench/volume.py` measures."""
 
 Records = Callable[[], Iterable[CallRecord]]
 Bundles = dict[FindingCode | None, Bundle]

@@ -131,7 +131,9 @@ class _Line:
         ready = self._bundle.models[call.workload]
         match = ready.match(call)
         decision_id = f"{random.getrandbits(128):032x}"
-        past = self._histories.visit(to_visit(call, match[0], decision_id)) if call.caller.session else None
+        cost = ready.volume.cost(match[0]) if ready.volume is not None else None
+        visit = to_visit(call, match[0], decision_id, ready.positions.get(match[0], ()), cost)
+        past = self._histories.visit(visit) if call.caller.session or cost is not None else None
         judgement = decide(call, ready, match, past)
         t4 = _now()
         verdict = to_verdict(judgement, call, self._rule, decision_id, ready.revision)

@@ -14,10 +14,12 @@ from authz_server.engine.finding import FindingCode, Surprise
 from authz_server.engine.history import Past
 from authz_server.engine.model import ReadyModel, WorkloadModel
 from authz_server.engine.observe import Observer
+from authz_server.engine.pace import METERS
 from authz_server.engine.parameters import EndpointProfile, Interval, ParameterProfile
 from authz_server.engine.policy import SessionSource
 from authz_server.engine.record import CallRecord
 from authz_server.engine.sequence import SequenceModel
+from authz_server.engine.volume import Level, Normal, Tail
 
 OBSERVER = Observer("a hash key of the tests")
 WORKLOAD = "shop/cart"
@@ -113,6 +115,13 @@ def word_profile(**changes: Any) -> ParameterProfile:
         "structures": frozenset({"a"}),
     }
     return parameter_profile(**{**values, **changes})
+
+
+def normal(peak: float = 64.0, **changes: Any) -> Normal:
+    """The normal pace of 1,000 callers' hours, alike for all meters: at most 64, a quarter of it in the busier tenth."""
+    tail = Tail((Level(peak / 4, 0.1), Level(peak, 0.002)), 0.2)
+    meters = len(METERS)
+    return Normal(**{"blocks": 1000, "windows": (48_211,) * meters, "tails": (tail,) * meters, "factor": 2.0, **changes})
 
 
 def endpoint_profile(**changes: Any) -> EndpointProfile:

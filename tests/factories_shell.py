@@ -3,6 +3,7 @@
 from typing import Any
 
 from authz_server.engine.calibration import Calibration
+from authz_server.engine.edges import EdgeModel
 from authz_server.engine.finding import Finding, FindingCode
 from authz_server.engine.model import WorkloadModel
 from authz_server.engine.parameters import EndpointProfile
@@ -71,6 +72,6 @@ def workload_model(workload: str = "shop/cart", **changes: Any) -> WorkloadModel
         "sequence": SequenceModel(),
         "calibration": {"": Calibration(n=500, scores=(1.0, 2.0))},
         "surprises": {FindingCode.UNKNOWN_ENDPOINT: 4.0},
-        "principals": frozenset({"cluster.local/ns/shop/sa/web", "cluster.local/ns/shop/sa/pay"}),
+        "edges": EdgeModel(1000, {"cluster.local/ns/shop/sa/web": 900, "cluster.local/ns/shop/sa/pay": 100}, 3.0),
     }
     return WorkloadModel(**{**values, **changes})

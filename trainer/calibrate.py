@@ -1,14 +1,18 @@
 """From held-out scores to calibrations (fits `engine/calibration.py`)."""
 
 from bisect import bisect_right
+from collections.abc import Iterable
 from typing import Final
+
+import msgspec
 
 from authz_server.engine.calibration import MIN_EXCESSES, Calibration
 
-__all__ = ["MARGIN", "MIN_OWN", "CalibrationLearner", "to_calibration"]
+__all__ = ["MARGIN", "MIN_OWN", "CalibrationLearner", "mesh_calibration", "to_calibration"]
 
 MIN_OWN: Final = 20_000
 """Held-out calls from which on an endpoint has a calibration of its own; below, its workload's pooled one serves it better."""
+_MAX_MESH_SCORES: Final = 200
 _MAX_SCORES: Final = 2_000
 """Distinct positive scores kept."""
 MARGIN: Final = 0.1
@@ -46,6 +50,21 @@ class CalibrationLearner:
             if endpoint and count >= MIN_OWN:
                 found[endpoint] = to_calibration(count, self._scores.get(endpoint, []))
         return found
+
+
+def mesh_calibration(learners: Iterable[CalibrationLearner]) -> Calibration:
+    """Calibrate on the calls of all workloads together, as far as high scores go."""
+    together = CalibrationLearner()
+    for learner in learners:
+        together.merge(learner)
+    pooled = together.finish()[""]
+    first = max(0, len(pooled.scores) - _MAX_MESH_SCORES)
+    if not first:
+        return pooled
+    # Below the kept ones every score counts as the lowest of them does, which is too high a p-value, never too low a one.
+    return msgspec.structs.replace(
+        pooled, positive=pooled.above[first - 1], scores=pooled.scores[first:], above=pooled.above[first:]
+    )
 
 
 def to_calibration(n: int, scores: list[float]) -> Calibration:

@@ -18,9 +18,10 @@ from authz_server.enforcement import load_enforcement
 from authz_server.engine.call import Call
 from authz_server.engine.decide import Judgement, decide
 from authz_server.engine.errors import BundleError, SettingError
-from authz_server.engine.history import History, add_step
+from authz_server.engine.history import CallerHistory, History, Past, Snapshot, add_step
 from authz_server.engine.model import ReadyModel
 from authz_server.engine.observe import Observer
+from authz_server.engine.pace import Counters, Paces, to_footprint
 from authz_server.engine.record import CallRecord, to_parsed_call
 from trainer.imports import iter_calls_file
 from trainer.store import read_calls
@@ -146,12 +147,13 @@ def evaluate_budgets(
     """Judge `records` once, as `evaluate` does, and count for each budget."""
     tally = _Tally()
     histories: dict[str, History] = {}
+    counters = Counters()
     for record in records:
         call = to_parsed_call(record)
         ready = models.get(record.workload)
         history = histories.setdefault(record.workload, History(record.ts))
         caller = history.caller(record.workload, record.session, record.ts) if record.session else None
-        judgement = decide(call, ready, ready.match(call), caller) if ready is not None else None
+        judgement = _judge(record, call, ready, caller, counters) if ready is not None else None
         succeeded = record.status is None or 100 <= record.status < 400
         if caller is not None and judgement is not None and judgement.endpoint and succeeded:
             add_step(caller, judgement.endpoint)
@@ -159,6 +161,31 @@ def evaluate_budgets(
             tally.add(record, call, judgement)
     auc = tally.auc()
     return [_at(tally, revision, budget, auc) for budget in budgets]
+
+
+def _judge(record: CallRecord, call: Call, ready: ReadyModel, caller: CallerHistory | None, counters: Counters) -> Judgement:
+    match = ready.match(call)
+    if ready.volume is None:
+        return decide(call, ready, match, caller)
+    past = _with_paces(caller, _count(record, call, ready, match[0], counters))
+    return decide(call, ready, match, past)
+
+
+def _count(record: CallRecord, call: Call, ready: ReadyModel, endpoint: str, counters: Counters) -> Paces:
+    """Count a call, and at once the error that it ended in, as the server does when it hears of it."""
+    cost = ready.volume.cost(endpoint) if ready.volume is not None else 1.0
+    footprint = to_footprint(call, endpoint, ready.positions.get(endpoint, ()), cost)
+    session, address = record.session, record.address if record.address != record.session else ""
+    paces = counters.visit(record.workload, session, address, record.ts, footprint)
+    if record.status is not None and not 100 <= record.status < 400:
+        counters.fail(record.workload, session, address, record.ts)
+    return paces
+
+
+def _with_paces(caller: CallerHistory | None, paces: Paces) -> Past:
+    if caller is None:
+        return Snapshot(-1.0, {}, (), paces)
+    return Snapshot(caller.watched, caller.ever, caller.recent, paces, caller.counts)
 
 
 def evaluate_place(

@@ -16,18 +16,22 @@ import msgspec
 from joblib import Parallel, delayed, effective_n_jobs
 
 from authz_server.bundle import write_bundle
+from authz_server.engine.calibration import MESH
 from authz_server.engine.decide import score, to_score
+from authz_server.engine.edges import EDGE_CODES
 from authz_server.engine.endpoint import EndpointTable
 from authz_server.engine.errors import TrainingError
 from authz_server.engine.finding import FindingCode
 from authz_server.engine.history import CallerHistory, History, add_step
 from authz_server.engine.model import Manifest, ReadyModel, WorkloadModel
 from authz_server.engine.record import CallRecord, to_parsed_call
-from trainer.calibrate import CalibrationLearner
+from trainer.calibrate import MIN_OWN, CalibrationLearner, mesh_calibration
 from trainer.description import Description, DescriptionLearner, encode_description
 from trainer.eligible import calibrates, caller_of, teaches, was_refused
+from trainer.endpoint_cost import CostLearner
 from trainer.fit_follow import FollowLearner
 from trainer.fit_model import NUMERIC, ModelLearner, Plan, merged
+from trainer.fit_volume import VolumeLearner
 from trainer.store import read_calls
 from trainer.support import WINDOWS
 from trainer.survey import Survey
@@ -57,6 +61,7 @@ class Learned(NamedTuple):
 
     model: WorkloadModel
     description: Description
+    scores: CalibrationLearner
 
 
 class _Workload:
@@ -80,6 +85,7 @@ class _Workload:
         self._plan = Plan(self._survey, self._numeric)
         self._blocks = [ModelLearner(self._plan) for _ in range(BLOCKS)]
         self._description = DescriptionLearner()
+        self._costs = CostLearner()
         self._begin()
         return self._survey.teaching
 
@@ -91,6 +97,7 @@ class _Workload:
         endpoint, _ = self._plan.table.match(call.method, call.segments)
         taught = bool(endpoint) and (succeeded or (endpoint in self._plan.failing and was_refused(record)))
         self._description.update(record, call, endpoint, taught=taught)
+        self._costs.update(record, endpoint)
         if taught:
             history = self._caller(record)
             self._blocks[window * BLOCKS // WINDOWS].update(record, call, endpoint, history, window)
@@ -105,6 +112,7 @@ class _Workload:
         self._models = [ReadyModel(self._change(model), "") for model in models]
         self._calibration = CalibrationLearner()
         self._suspects = Suspects()
+        self._volume = VolumeLearner(self._costs, self._survey.first_ts, self._survey.last_ts)
         self._begin()
 
     def score(self, record: CallRecord) -> None:
@@ -112,18 +120,16 @@ class _Workload:
         ready = self._models[self._next(WINDOWS) * BLOCKS // WINDOWS]
         history = self._caller(record)
         chosen = self._seen % self._every == 0
-        if not chosen and history is None:
-            return
         call = to_parsed_call(record)
+        endpoint, _ = self._plan.table.match(call.method, call.segments)
+        self._volume.update(record, call, endpoint)
         if chosen:
             match = ready.match(call)
-            total = to_score(score(call, ready, match, history))
-            self._calibration.update(match[0], total)
-            self._suspects.update(caller_of(record), total)
-        if history is not None and teaches(record):
-            endpoint, _ = self._plan.table.match(call.method, call.segments)
-            if endpoint:
-                add_step(history, endpoint)
+            found = score(call, ready, match, history)
+            self._calibration.update(match[0], to_score(found))
+            self._suspects.update(caller_of(record), to_score([one for one in found if one.code not in EDGE_CODES]))
+        if history is not None and endpoint and teaches(record):
+            add_step(history, endpoint)
 
     def suspects(self) -> frozenset[str]:
         """Tell, after the fourth pass, whose calls had better not have taught."""
@@ -132,10 +138,10 @@ class _Workload:
     def finish(self) -> Learned:
         """Make the model of all calls, with the calibration, and the description of what it knows."""
         model = self._change(merged(self._plan, self._blocks).finish(self._name))
-        model = msgspec.structs.replace(model, calibration=self._calibration.finish())
+        model = msgspec.structs.replace(model, calibration=self._calibration.finish(), volume=self._volume.finish())
         shared = model.shared.parameters.keys()
         known = {name: frozenset(profile.parameters.keys() | shared) for name, profile in model.endpoints.items()}
-        return Learned(model, self._description.finish(self._name, known))
+        return Learned(model, self._description.finish(self._name, known), self._calibration)
 
     def _begin(self) -> None:
         self._seen = 0
@@ -175,7 +181,7 @@ def learn_calls(
 
     Raises TrainingError when no workload has enough calls.
     """
-    return _with_follows(_learn_workloads(records, progress, change, numeric), records)
+    return _together(_learn_workloads(records, progress, change, numeric), records)
 
 
 def _learn_workloads(
@@ -199,10 +205,25 @@ def _learn_workloads(
     return [one for _, one in sorted(learned.items())]
 
 
-def _with_follows(learned: list[Learned], records: Callable[[], Iterable[CallRecord]]) -> list[Learned]:
-    """Learn which calls inside the mesh follow which, in one more pass over all workloads together."""
+def _together(learned: list[Learned], records: Callable[[], Iterable[CallRecord]]) -> list[Learned]:
+    """Learn what only all workloads together tell: which calls follow which, in one more pass, and how odd calls are anywhere."""
     if len(learned) < _MIN_WORKLOADS:
         return learned
+    return _with_follows(_with_mesh(learned), records)
+
+
+def _with_mesh(learned: list[Learned]) -> list[Learned]:
+    """Give small workloads the mesh's calibration beside their own."""
+    mesh = mesh_calibration(one.scores for one in learned)
+    return [
+        one._replace(model=msgspec.structs.replace(one.model, calibration={**one.model.calibration, MESH: mesh}))
+        if one.model.calibration[""].n < MIN_OWN
+        else one
+        for one in learned
+    ]
+
+
+def _with_follows(learned: list[Learned], records: Callable[[], Iterable[CallRecord]]) -> list[Learned]:
     tables = {one.model.workload: EndpointTable(one.model.endpoints) for one in learned}
     learner = FollowLearner()
     for record in records():
@@ -281,7 +302,7 @@ def train(store: str, out: str, key_id: str, jobs: int = 1, progress: Progress =
             raise TrainingError(
                 f"expected at least {_MIN_CALLS} successful calls of one workload, found no workload with as many"
             )
-        learned = _with_follows(learned, lambda: read_calls(store))
+        learned = _together(learned, lambda: read_calls(store))
     descriptions = {one.model.workload: encode_description(one.description) for one in learned}
     return write_bundle(out, [one.model for one in learned], time.time(), key_id, descriptions)
 

@@ -9,14 +9,17 @@ Siffer 2017).
 
 import math
 from bisect import bisect_left
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
 
-__all__ = ["MIN_EXCESSES", "Calibration", "p_value"]
+__all__ = ["MESH", "MIN_EXCESSES", "Calibration", "calibrated", "p_value"]
 
 MIN_EXCESSES: Final = 30
 """Excesses needed before a tail is fitted; with fewer, p stops at 1 / (n + 1)."""
+MESH: Final = "*"
+"""The key of the calibration of all workloads together, which small ones have beside their own."""
 _MAX_EXCESS: Final = 600.0
 """Scales beyond the threshold that are told apart: a p-value is small, never 0."""
 
@@ -53,3 +56,25 @@ def p_value(calibration: Calibration, score: float) -> float:
         return counted
     excess = (score - calibration.tail_from) / calibration.tail_scale
     return min(counted, (1 + calibration.tail_count) / (calibration.n + 1) * math.exp(-min(excess, _MAX_EXCESS)))
+
+
+_NONE: Final = Calibration()
+
+
+def calibrated(calibrations: Mapping[str, Calibration], endpoint: str, score: float) -> float:
+    """Calibrate a score with the calibration of its endpoint, else of its workload, and beyond what these know with the mesh's.
+
+    n calls can't give a p-value below 1 / (n + 1), so a workload with few calls could refuse nothing for months. Scores are
+    surprises, which mean the same everywhere, so for a score higher than any of the workload's own, those of all workloads tell:
+    exchangeability across workloads is assumed there, and only there.
+
+    >>> own = {"": Calibration(n=99), MESH: Calibration(n=9_999)}
+    >>> calibrated(own, "GET /", 3.0), calibrated({"": Calibration(n=99)}, "GET /", 3.0)
+    (0.0001, 0.01)
+    """
+    own = calibrations.get(endpoint) or calibrations.get("", _NONE)
+    chance = p_value(own, score)
+    mesh = calibrations.get(MESH)
+    if mesh is None or score <= 0 or (own.scores and own.scores[-1] >= score):
+        return chance
+    return min(chance, p_value(mesh, score))

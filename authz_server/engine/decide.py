@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from authz_server.engine.calibration import Calibration, p_value
+from authz_server.engine.calibration import calibrated
 from authz_server.engine.call import Call
 from authz_server.engine.edges import score_edge
 from authz_server.engine.finding import FindingCode, Surprise
@@ -17,21 +17,26 @@ from authz_server.engine.history import Past
 from authz_server.engine.model import Match, ReadyModel
 from authz_server.engine.parameters import score_call
 from authz_server.engine.sequence import score_sequence
+from authz_server.engine.volume import SHARE, Excess, to_surprise
 
 __all__ = ["Judgement", "decide", "score", "to_score"]
 
-_NONE = Calibration()
 _SAME_VALUE: Final = 0.25
 """What a further view of a value counts for. Chosen with csic2010's test split in view, where 0.15 to 0.4 made no difference."""
 
 
 class Judgement(msgspec.Struct, frozen=True, gc=False):
-    """What the models say of a call: `p_value` in (0, 1], the strongest surprise first, the endpoint (empty: unknown)."""
+    """What the models say of a call: `p_value` in (0, 1], the strongest surprise first, the endpoint (empty: unknown).
+
+    `excess`: its caller's pace, where that is odd; `call_p_value`: the p-value of the call without it.
+    """
 
     endpoint: str
     score: float
     p_value: float
     surprises: tuple[Surprise, ...]
+    call_p_value: float = 1.0
+    excess: Excess | None = None
 
 
 def score(call: Call, ready: ReadyModel, match: Match, past: Past | None) -> list[Surprise]:
@@ -55,17 +60,26 @@ def score(call: Call, ready: ReadyModel, match: Match, past: Past | None) -> lis
 
 
 def decide(call: Call, ready: ReadyModel, match: Match, past: Past | None) -> Judgement:
-    """Judge a call that `ready.match` has matched: score, calibrate (`python -m bench speed` measures both with the match)."""
+    """Judge a call that `ready.match` has matched: score, calibrate (`python -m bench speed` measures both with the match).
+
+    Where the workload has a volume model, what the call is and how fast its caller goes share the budget (Bonferroni, weighted).
+    """
     endpoint = match[0]
     found = score(call, ready, match, past)
-    if not found:
-        return Judgement(endpoint, 0.0, 1.0, ())
-    if len(found) > 1:
-        found.sort(key=_amount, reverse=True)
-    total = to_score(found)
-    calibrations = ready.model.calibration
-    calibration = calibrations.get(endpoint) or calibrations.get("", _NONE)
-    return Judgement(endpoint, total, p_value(calibration, total), tuple(found))
+    total, chance = 0.0, 1.0
+    if found:
+        if len(found) > 1:
+            found.sort(key=_amount, reverse=True)
+        total = to_score(found)
+        chance = calibrated(ready.model.calibration, endpoint, total)
+    if ready.volume is None or past is None:
+        return Judgement(endpoint, total, chance, tuple(found), chance)
+    chance = min(1.0, chance / (1 - SHARE))
+    excess = ready.volume.judge(call.caller, past.paces, call.ts)
+    if excess is None:
+        return Judgement(endpoint, total, chance, tuple(found), chance)
+    found.insert(0 if excess.p_value < chance else len(found), to_surprise(excess))
+    return Judgement(endpoint, total, min(chance, excess.p_value), tuple(found), chance, excess)
 
 
 def to_score(found: list[Surprise]) -> float:

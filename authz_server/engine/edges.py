@@ -4,12 +4,16 @@ A principal isn't the caller's word: Envoy took it from a verified certificate. 
 movement or a new deployment, however usual its request looks. Costs two dictionary look-ups a call.
 """
 
+from typing import Final
+
 import msgspec
 
 from authz_server.engine.finding import FindingCode, Surprise
 
-__all__ = ["EdgeModel", "Edges", "score_edge"]
+__all__ = ["EDGE_CODES", "EdgeModel", "Edges", "score_edge"]
 
+EDGE_CODES: Final = frozenset({FindingCode.UNKNOWN_PRINCIPAL, FindingCode.UNKNOWN_EDGE})
+"""That somebody is new says who calls, not what: by itself it makes no suspect of a caller while we learn."""
 _TOLD = 4
 
 

@@ -2,6 +2,9 @@
 
 "Every cart call that succeeds is recorded at audit." A call after which that doesn't come took a way around it. It can only be
 told when the call is over, so it refuses nothing by itself: it is an alert, and grounds for a quarantine.
+
+Where an endpoint does several things (one that serves all pages), little follows always; then what follows is told by what else
+the call caused: "if it asked for the cart, it asked for the prices".
 """
 
 from collections.abc import Collection
@@ -16,16 +19,18 @@ Place = tuple[str, str]
 """A workload and one of its endpoints."""
 
 
-class Follow(msgspec.Struct, frozen=True, gc=False):
+class Follow(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """A call that comes after: to which endpoint of which workload.
 
-    `n` calls had that outcome, `surprise` is -log10 of the chance that a normal one isn't followed so.
+    `given`: only where the call also caused that one; empty: always. `n` calls were such, `surprise` is -log10 of the chance that
+    a normal one isn't followed so.
     """
 
     workload: str
     endpoint: str
     n: int
     surprise: float
+    given: Place = ("", "")
 
 
 Follows = dict[str, dict[str, tuple[Follow, ...]]]
@@ -33,7 +38,7 @@ Follows = dict[str, dict[str, tuple[Follow, ...]]]
 
 
 def outcome_class(status: int) -> str:
-    """Tell how a call ended, as far as what follows depends on it; empty where there was no answer.
+    """Tell how a call ended, as far as what follows depends on it; empty where there was no answer or nobody told.
 
     >>> outcome_class(201), outcome_class(0)
     ('2xx', '')
@@ -43,18 +48,23 @@ def outcome_class(status: int) -> str:
 
 def missing(follows: Collection[Follow], seen: Collection[Place]) -> list[Follow]:
     """List what should have followed and didn't, the most surprising first."""
-    gone = [follow for follow in follows if (follow.workload, follow.endpoint) not in seen]
+    gone = [
+        follow
+        for follow in follows
+        if (follow.workload, follow.endpoint) not in seen and (not follow.given[0] or follow.given in seen)
+    ]
     return sorted(gone, key=lambda follow: (-follow.surprise, follow.workload, follow.endpoint))
 
 
 def to_surprise(endpoint: str, follow: Follow) -> Surprise:
     """Tell what is missing as any other odd thing."""
     expected = f"{follow.endpoint} at {follow.workload}"
+    given = f" with {follow.given[1]} at {follow.given[0]}" if follow.given[0] else ""
     return Surprise(
         FindingCode.MISSING_CALL,
         follow.surprise,
         "",
-        f"{endpoint} was not followed by {expected}",
+        f"{endpoint}{given} was not followed by {expected}",
         f"{expected} followed",
         follow.n,
     )

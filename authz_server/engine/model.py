@@ -18,6 +18,7 @@ from authz_server.engine.follow import Follows
 from authz_server.engine.numeric import NumericModel, ReadyNumeric
 from authz_server.engine.parameters import EndpointProfile
 from authz_server.engine.sequence import SequenceModel
+from authz_server.engine.volume import ReadyVolume, VolumeModel
 
 __all__ = ["SCHEMA_VERSION", "Manifest", "Match", "ReadyModel", "WorkloadEntry", "WorkloadModel", "decode_model", "encode_model"]
 
@@ -32,7 +33,8 @@ class WorkloadModel(msgspec.Struct, frozen=True):
 
     `endpoints` by `METHOD /template`. `shared`: headers and cookies, alike at all endpoints. `calibration`: pooled under the
     empty key, and per endpoint where there were enough calls. `surprises`: of an unknown endpoint or method.
-    `numeric`: None unless asked for. `follows`: what must follow inside the mesh.
+    `numeric`: None unless asked for. `follows`: what must follow inside the mesh. `volume`: None where too little is known of
+    callers and times.
     """
 
     workload: str
@@ -47,6 +49,7 @@ class WorkloadModel(msgspec.Struct, frozen=True):
     edges: EdgeModel = EdgeModel()
     numeric: NumericModel | None = None
     follows: Follows = {}
+    volume: VolumeModel | None = None
 
 
 class WorkloadEntry(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -77,7 +80,7 @@ class Manifest(msgspec.Struct, frozen=True):
 class ReadyModel:
     """A WorkloadModel with its endpoints compiled for matching. Immutable; shared by all threads."""
 
-    __slots__ = ("connections", "model", "numeric", "positions", "revision", "table")
+    __slots__ = ("connections", "model", "numeric", "positions", "revision", "table", "volume")
 
     def __init__(self, model: WorkloadModel, revision: str) -> None:
         """Compile; raises BundleError where the arrays of a numeric model aren't as they should be."""
@@ -87,6 +90,7 @@ class ReadyModel:
         self.positions = {endpoint: path_parameters(endpoint) for endpoint in model.endpoints}
         self.connections = any(endpoint.startswith(f"{CONNECTION} ") for endpoint in model.endpoints)
         self.numeric = ReadyNumeric(model.numeric) if model.numeric is not None else None
+        self.volume = ReadyVolume(model.volume) if model.volume is not None else None
 
     def match(self, call: Call) -> Match:
         """Find the endpoint of a call."""

@@ -13,6 +13,7 @@ from authz_server.engine.decide import Judgement
 from authz_server.engine.finding import Finding, FindingCode, Surprise
 from authz_server.engine.pointer import to_pointer
 from authz_server.engine.policy import Mode, Rule
+from authz_server.engine.volume import PACE, retry_after
 
 __all__ = ["Action", "Basis", "Verdict", "to_finding", "to_verdict"]
 
@@ -48,6 +49,7 @@ class Verdict(msgspec.Struct, frozen=True, omit_defaults=True):
     """Allow or deny, and why. `p_value` is 1 where nothing was judged; `endpoint` is empty where no template matched.
 
     `method` and `path` are the call's as they may be shown; `caller` is its principal, `session` its session's digest.
+    `retry_after`: seconds until its caller's pace is normal again, where that is the only reason for a deny; else 0.
     """
 
     action: Action
@@ -67,6 +69,7 @@ class Verdict(msgspec.Struct, frozen=True, omit_defaults=True):
     session: str = ""
     request_id: str = ""
     ts: float = 0.0
+    retry_after: int = 0
 
     @property
     def refused(self) -> bool:
@@ -80,8 +83,12 @@ class Verdict(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def to_verdict(judgement: Judgement, call: Call, rule: Rule, decision_id: str, revision: str) -> Verdict:
-    """Hold a Judgement against the policy: deny at a p-value up to the budget."""
+    """Hold a Judgement against the policy: deny at a p-value up to the budget.
+
+    Where the caller's pace alone is the reason, it is told when to come back; a call that is odd by itself had better not.
+    """
     denied = judgement.p_value <= rule.budget
+    too_fast = judgement.excess if denied and judgement.call_p_value > rule.budget else None
     return Verdict(
         Action.DENY if denied else Action.ALLOW,
         Basis.JUDGED,
@@ -100,12 +107,16 @@ def to_verdict(judgement: Judgement, call: Call, rule: Rule, decision_id: str, r
         call.caller.session,
         call.request_id,
         call.ts,
+        retry_after(too_fast, rule.budget) if too_fast is not None else 0,
     )
 
 
 def to_finding(surprise: Surprise, endpoint: str) -> Finding:
     """Put a Surprise into words: "`count` was -1; in 48,211 calls it was an integer from 1 to 12"."""
     location, _, name = surprise.key.partition(":")
+    if location == PACE:
+        text = f"{surprise.seen}; in {surprise.evidence:,} windows of {name} it was {surprise.normal}"
+        return Finding(surprise.code, text, surprise.seen, surprise.normal, surprise.evidence, 10**-surprise.amount)
     if location == "path":
         name = f"segment {int(name) + 1}"
     subject = f"{location} {name}" if location == "path" else f"`{name}`" if name else ""

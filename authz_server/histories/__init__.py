@@ -1,4 +1,4 @@
-"""Where the callers' histories live: in this process (`memory.py`), or in a place that all replicas share.
+"""Where the callers' histories live: in this process (`memory.py`), or in a Redis that all replicas share (`redis_histories.py`).
 
 a Call is matched -> Visit -> Histories.visit -> what its caller did before, as the models read it (`engine/history.py`)
 its outcome comes -> Histories.settle -> a step that failed is taken back

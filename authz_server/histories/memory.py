@@ -1,23 +1,29 @@
 """The callers' histories in this process's memory: bounded, lost when it ends, unknown to other replicas."""
 
 from threading import Lock
+from typing import Final
 
 from authz_server.engine.history import History, Past, Snapshot, add_step, take_back
+from authz_server.engine.pace import NO_PACES, Counters
 from authz_server.engine.record import OutcomeRecord
 from authz_server.histories.outcomes import Outcomes
 from authz_server.histories.visit import Visit
 
 __all__ = ["MemoryHistories"]
 
+_UNWATCHED: Final = -1.0
+"""A past without session was never watched: nothing follows from its being empty."""
+
 
 class MemoryHistories:
-    """One lock around `History` and the pending outcomes, held for a few microseconds."""
+    """One lock around `History`, the paces and the pending outcomes, held for a few microseconds."""
 
     def __init__(self, since: float) -> None:
         """Begin to watch; `since` in seconds since the epoch."""
         self._lock = Lock()
         self._history = History(since)
-        self.outcomes = Outcomes(self._lock)
+        self._counters = Counters()
+        self.outcomes = Outcomes(self._lock, self._counters)
 
     def __len__(self) -> int:
         """Count the callers remembered."""
@@ -25,12 +31,22 @@ class MemoryHistories:
 
     def visit(self, visit: Visit) -> Past | None:
         """As Histories has it; never None."""
+        counted = visit if visit.footprint is not None else None
         with self._lock:
+            paces = NO_PACES
+            if visit.footprint is not None:
+                paces = self._counters.visit(visit.workload, visit.session, visit.address, visit.ts, visit.footprint)
+            if not visit.session:
+                if counted is not None:
+                    self.outcomes.expect(visit.decision_id, visit.join_key, None, 0, counted)
+                return Snapshot(_UNWATCHED, {}, (), paces)
             caller = self._history.caller(visit.workload, visit.session, visit.ts)
-            past = Snapshot(caller.watched, caller.ever.copy(), caller.recent)
+            past = Snapshot(caller.watched, caller.ever.copy(), caller.recent, paces, caller.counts.copy())
             if visit.endpoint:
                 step = add_step(caller, visit.endpoint)
-                self.outcomes.expect(visit.decision_id, visit.join_key, caller, step)
+                self.outcomes.expect(visit.decision_id, visit.join_key, caller, step, counted)
+            elif counted is not None:
+                self.outcomes.expect(visit.decision_id, visit.join_key, None, 0, counted)
         return past
 
     def take_back(self, visit: Visit) -> None:
@@ -39,6 +55,8 @@ class MemoryHistories:
             waiting = self.outcomes.withdraw(visit.decision_id)
             if waiting is not None:
                 take_back(*waiting)
+            if visit.footprint is not None:
+                self._counters.refuse(visit.workload, visit.session, visit.address, visit.ts)
 
     def settle(self, record: OutcomeRecord) -> None:
         """As Histories has it."""

@@ -8,8 +8,9 @@ from threading import Lock
 from typing import Final
 
 from authz_server.engine.history import CallerHistory, take_back
+from authz_server.engine.pace import Counters
 from authz_server.engine.record import OutcomeRecord
-from authz_server.histories.visit import join_key
+from authz_server.histories.visit import Visit, join_key
 
 __all__ = ["MAX_PENDING", "Outcomes"]
 
@@ -20,22 +21,28 @@ MAX_PENDING: Final = 20_000
 class Outcomes:
     """Pending steps by decision id and, for access logs without our metadata, by request id, workload and method.
 
-    `lock` is the one that guards the histories; it is held for microseconds only.
+    `lock` is the one that guards the histories and `counters`, where errors are counted; it is held for microseconds only.
     """
 
-    def __init__(self, lock: Lock) -> None:
+    def __init__(self, lock: Lock, counters: Counters | None = None) -> None:
         self._lock = lock
-        self._pending: OrderedDict[str, tuple[CallerHistory, int, str]] = OrderedDict()
+        self._counters = counters
+        self._pending: OrderedDict[str, tuple[CallerHistory | None, int, str, Visit | None]] = OrderedDict()
         self._ids: dict[str, str] = {}
         self.joined = 0
         self.unknown = 0
 
-    def expect(self, decision_id: str, join_key: str, caller: CallerHistory, step: int) -> None:
-        """Remember a step until its outcome comes. The caller holds the lock."""
-        self._pending[decision_id] = (caller, step, join_key)
+    def expect(
+        self, decision_id: str, join_key: str, caller: CallerHistory | None, step: int, visit: Visit | None = None
+    ) -> None:
+        """Remember a step until its outcome comes; `caller` None: it was none; `visit`: whose pace an error counts for.
+
+        The caller holds the lock.
+        """
+        self._pending[decision_id] = (caller, step, join_key, visit)
         self._ids[join_key] = decision_id
         if len(self._pending) > MAX_PENDING:
-            old_id, (_, _, old_key) = self._pending.popitem(last=False)
+            old_id, (_, _, old_key, _) = self._pending.popitem(last=False)
             self._forget(old_key, old_id)
 
     def withdraw(self, decision_id: str) -> tuple[CallerHistory, int] | None:
@@ -43,12 +50,12 @@ class Outcomes:
         waiting = self._pending.pop(decision_id, None)
         if waiting is None:
             return None
-        caller, step, key = waiting
+        caller, step, key, _ = waiting
         self._forget(key, decision_id)
-        return caller, step
+        return (caller, step) if caller is not None else None
 
     def settle(self, record: OutcomeRecord) -> None:
-        """Take a step back if its call failed (no answer, 4xx or 5xx)."""
+        """Take a step back if its call failed (no answer, 4xx or 5xx), and count the error."""
         with self._lock:
             decision_id = record.id
             if not decision_id and record.request_id:
@@ -57,11 +64,15 @@ class Outcomes:
             if waiting is None:
                 self.unknown += 1
                 return
-            caller, step, key = waiting
+            caller, step, key, visit = waiting
             self._forget(key, decision_id)
             self.joined += 1
-            if not 100 <= record.status < 400:
+            if 100 <= record.status < 400:
+                return
+            if caller is not None:
                 take_back(caller, step)
+            if visit is not None and self._counters is not None:
+                self._counters.fail(visit.workload, visit.session, visit.address, visit.ts)
 
     def _forget(self, key: str, decision_id: str) -> None:
         """Forget the key of a decision, unless a later call came under the same request id."""

@@ -9,6 +9,7 @@ import msgspec
 
 from authz_server.engine.call import Call
 from authz_server.engine.history import Past
+from authz_server.engine.pace import Footprint, to_footprint
 from authz_server.engine.record import OutcomeRecord
 
 __all__ = ["Histories", "Visit", "join_key", "to_visit"]
@@ -17,7 +18,10 @@ __all__ = ["Histories", "Visit", "join_key", "to_visit"]
 class Visit(msgspec.Struct, frozen=True, gc=False):
     """One call as the histories need it: who, when (seconds since the epoch), where, and by what its outcome will be joined.
 
-    `endpoint` is empty where no template matched: it counts for the caller's pace, but isn't a step.
+    `endpoint` is empty where no template matched: it counts for the caller's pace, but isn't a step. `session` is empty where
+    there is none: nothing is a step then, and only the paces are counted. `address` is empty where it isn't known, and where it
+    is the session. `footprint`: what the call adds to the counters of session, address and workload (`engine/pace.py`); None:
+    its workload has no volume model, nothing is counted.
     """
 
     decision_id: str
@@ -26,6 +30,8 @@ class Visit(msgspec.Struct, frozen=True, gc=False):
     session: str
     endpoint: str
     join_key: str
+    address: str = ""
+    footprint: Footprint | None = None
 
 
 class Histories(Protocol):
@@ -35,19 +41,28 @@ class Histories(Protocol):
         """Count a call as its caller's next step, and return what came before it; None: nobody can tell, so judge without."""
 
     def take_back(self, visit: Visit) -> None:
-        """Undo the step: the call was refused, so nothing came of it."""
+        """Undo the step: the call was refused, so nothing came of it. Its pace counts on, and its callers' age begins anew."""
 
     def settle(self, record: OutcomeRecord) -> None:
-        """Take note of how a call ended, as any replica's access log stream brings it."""
+        """Take note of how a call ended, as any replica's access log stream brings it.
+
+        A step that failed (no answer, 4xx or 5xx) is taken back; an error counts for the pace of session, address and workload.
+        """
 
     def __len__(self) -> int:
         """Count the callers that this process remembers."""
 
 
-def to_visit(call: Call, endpoint: str, decision_id: str) -> Visit:
-    """Make the Visit of a call that has a session."""
+def to_visit(call: Call, endpoint: str, decision_id: str, positions: tuple[int, ...] = (), cost: float | None = None) -> Visit:
+    """Make the Visit of a call.
+
+    `positions` of the path parameters of its endpoint, and what it costs, in average calls; None: its pace isn't counted.
+    """
     key = join_key(call.request_id, call.workload, call.method)
-    return Visit(decision_id, call.ts, call.workload, call.caller.session, endpoint, key)
+    session, address = call.caller.session, call.caller.address
+    footprint = to_footprint(call, endpoint, positions, cost) if cost is not None else None
+    address = address if address != session else ""
+    return Visit(decision_id, call.ts, call.workload, session, endpoint, key, address, footprint)
 
 
 def join_key(request_id: str, workload: str, method: str) -> str:

@@ -40,10 +40,10 @@ class Mesh:
         made = msgspec.structs.replace(made, caller=Caller("td/ns/istio/sa/gateway", session))
         self.afterwards.note(made, allowed(SHOP, CART, f"d{number}"))
         if audited:
-            record = call("POST", "/records", workload=AUDIT, request_id=f"r{number}")
+            record = call("POST", "/records", workload=AUDIT, source="spiffe://td/ns/shop/sa/shop", request_id=f"r{number}")
             self.afterwards.note(record, allowed(AUDIT, RECORDS, f"a{number}"))
-        entry = {"id": f"d{number}", "request_id": f"r{number}", "workload": SHOP, "method": "POST", **log}
-        self.afterwards.settle(OutcomeRecord(ts=0.0, status=status, **entry), self.now)
+        entry = OutcomeRecord(f"d{number}", 0.0, f"r{number}", SHOP, "POST", status)
+        self.afterwards.settle(msgspec.structs.replace(entry, **log), self.now)
         self.afterwards.poll(self.now + LATER)
 
     def warm(self, calls: int = WARM) -> None:
@@ -82,7 +82,10 @@ def test_the_alert_waits_for_what_may_still_come() -> None:
     mesh.afterwards.note(made, allowed(SHOP, CART, "d-late"))
     mesh.afterwards.settle(OutcomeRecord("d-late", 0.0, "late", SHOP, "POST", 200), 5000.0)
     mesh.afterwards.poll(5000.0 + GRACE_SECONDS / 2)
-    mesh.afterwards.note(call("POST", "/records", workload=AUDIT, request_id="late"), allowed(AUDIT, RECORDS, "a-late"))
+    mesh.afterwards.note(
+        call("POST", "/records", workload=AUDIT, source="spiffe://td/ns/shop/sa/shop", request_id="late"),
+        allowed(AUDIT, RECORDS, "a-late"),
+    )
     mesh.afterwards.poll(5000.0 + LATER)
     assert [] == mesh.alerts
 

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from envoy.service.auth.v3.external_auth_pb2 import CheckResponse
 from google.protobuf.json_format import MessageToDict
-from google.rpc.code_pb2 import OK, PERMISSION_DENIED, UNAVAILABLE
+from google.rpc.code_pb2 import OK, PERMISSION_DENIED, RESOURCE_EXHAUSTED, UNAVAILABLE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -122,6 +122,18 @@ def test_a_failure_is_503_and_not_the_clients_fault() -> None:
     answer = parsed(verdict(basis=Basis.ERROR, action=Action.DENY)).denied_response
     assert answer.status.code == 503
     assert msgspec.json.decode(answer.body)["title"] == "Service Unavailable"
+
+
+def test_who_is_too_fast_gets_429_and_is_told_when_to_come_back() -> None:
+    answer = parsed(deny(retry_after=17))
+    headers = {option.header.key: option.header.value for option in answer.denied_response.headers}
+    problem = msgspec.json.decode(answer.denied_response.body)
+    assert (RESOURCE_EXHAUSTED, 429, "17") == (answer.status.code, answer.denied_response.status.code, headers["retry-after"])
+    assert ("application/problem+json", 429, "Too Many Requests") == (
+        headers["content-type"],
+        problem["status"],
+        problem["title"],
+    )
 
 
 def test_a_would_be_deny_passes_and_changes_nothing_of_the_request() -> None:

@@ -37,6 +37,10 @@ GOOD = [
     ("workloads", "", ()),
     ("workloads", "shop/cart, shop/pay,,shop/cart", ("shop/cart", "shop/pay")),
     ("history", "memory", "memory"),
+    ("history", "redis://redis:6379/0", "redis://redis:6379/0"),
+    ("history", "valkeys://mesh:p%40ss@cache", "valkeys://mesh:p%40ss@cache"),
+    ("history", "unix:///run/redis.sock?db=2", "unix:///run/redis.sock?db=2"),
+    ("history_timeout_ms", "20", 20.0),
     ("threads", "1", 1),
     ("threads", "256", 256),
     ("grace_seconds", "0", 0.0),
@@ -74,6 +78,15 @@ BAD = [
     ("hash_key", "secret\n"),
     ("workloads", "shop/cart shop/pay"),
     ("history", "disk"),
+    ("history", "redis://"),
+    ("history", "redis://cache/one"),
+    ("history", "redis://cache:0"),
+    ("history", "redis://a:b@c@cache"),
+    ("history", "redis://cache?socket_timeout=60"),
+    ("history", "http://cache"),
+    ("history", "unix://"),
+    ("history_timeout_ms", "0"),
+    ("history_timeout_ms", "1001"),
     ("threads", "0"),
     ("threads", "257"),
     ("threads", "1.5"),
@@ -155,13 +168,29 @@ def test_variables_that_kubernetes_sets_for_services_are_not_ours() -> None:
     assert "AUTHZ_PORT: expected a known setting" in read_settings({"AUTHZ_PORT": "9191"}, {})[1][0]
 
 
-def test_redis_is_refused_with_what_this_version_has_and_without_the_password() -> None:
-    _, problems = read_settings({}, {"history": "redis://user:hunter2@redis:6379/0"})
+@pytest.mark.parametrize(
+    "text",
+    [
+        "redis://user:hunter2@redis:6379/x",
+        "redis://user:hunt@er2@redis",
+        "redis://user:hun/hunter2@redis",
+        "redis://redis?password=hunter2",
+        "redis://redis?username=me&password=hunter2&db=1",
+    ],
+)
+def test_the_password_of_a_url_is_never_shown_however_wrong_the_url(text: str) -> None:
+    _, problems = read_settings({}, {"history": text})
 
     assert len(problems) == 1
-    assert "memory only" in problems[0]
-    assert "redis://***@redis:6379/0" in problems[0]
     assert "hunter2" not in problems[0]
+    assert "er2@" not in problems[0]
+    assert "***" in problems[0]
+
+
+def test_the_password_of_the_history_is_not_public() -> None:
+    settings = load_settings({}, {"history": "redis://user:hunter2@redis:6379/0"})
+
+    assert to_public(settings)["history"] == "redis://***@redis:6379/0"
 
 
 def test_a_long_value_is_cut_and_a_secret_never_shown() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from authz_server.engine.calibration import Calibration, p_value
 from tests.partition import merged, parts_of
 from trainer import calibrate
-from trainer.calibrate import MARGIN, CalibrationLearner
+from trainer.calibrate import MARGIN, CalibrationLearner, mesh_calibration, to_calibration
 
 
 def learner(scores: Iterable[tuple[str, float]]) -> CalibrationLearner:
@@ -94,3 +94,18 @@ def test_calibrations_do_not_depend_on_order_or_cut(pairs: list[tuple[str, float
         patch.setattr(calibrate, "MIN_OWN", 15)
         cut = merged(CalibrationLearner, update, parts_of(pairs, parts, rng), rng)
         assert learner(pairs).finish() == cut.finish()
+
+
+def test_the_meshs_calibration_counts_all_workloads_and_keeps_the_highest_scores() -> None:
+    learners = []
+    for workload in range(4):
+        learner = CalibrationLearner()
+        for n in range(1_000):
+            learner.update("GET /", (workload * 1_000 + n) / 1_000)
+        learners.append(learner)
+    mesh = mesh_calibration(learners)
+    whole = to_calibration(4_000, [round(n / 1_000 + MARGIN, 3) for n in range(1, 4_000)])
+    assert (4_000, 200) == (mesh.n, len(mesh.scores))
+    for score in (3.95, 4.05, 4.2, 9.0):
+        assert p_value(whole, score) == p_value(mesh, score)
+    assert p_value(mesh, 1.0) >= 200 / 4_001

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from authz_server.engine.calibration import Calibration, p_value
+from authz_server.engine.calibration import MESH, Calibration, calibrated, p_value
 from trainer.calibrate import MARGIN, CalibrationLearner
 
 SCORES = Calibration(n=999, positive=5, scores=(1.0, 2.0, 4.0), above=(3, 1, 0))
@@ -92,3 +92,30 @@ def test_normal_calls_are_denied_at_most_as_often_as_the_budget_says(budget: flo
         total += 1_000
     assert denied / total <= budget + 4 * (budget / total) ** 0.5 + 4 * budget / (30 * 2_000 * budget) ** 0.5
     assert denied > 0
+
+
+@pytest.mark.parametrize(
+    ("calibrations", "score", "expected"),
+    [
+        ({"": Calibration(n=99), MESH: Calibration(n=9_999)}, 3.0, 1e-4),
+        ({"": Calibration(n=99), MESH: Calibration(n=9_999)}, 0.0, 1.0),
+        ({"": Calibration(99, 1, (3.5,), (0,)), MESH: Calibration(n=9_999)}, 3.0, 0.03),
+        ({"": Calibration(99, 1, (2.5,), (0,)), MESH: Calibration(n=9_999)}, 3.0, 1e-4),
+        ({"": Calibration(n=9_999), MESH: Calibration(n=99)}, 3.0, 1e-4),
+        ({MESH: Calibration(n=9_999)}, 3.0, 1e-4),
+        ({"GET /": Calibration(n=999), "": Calibration(n=99)}, 3.0, 1e-3),
+    ],
+    ids=[
+        "beyond its own",
+        "not odd",
+        "as odd as its own",
+        "odder than its own",
+        "its own is better",
+        "none of its own",
+        "endpoint",
+    ],
+)
+def test_beyond_a_workloads_own_scores_the_mesh_tells(
+    calibrations: dict[str, Calibration], score: float, expected: float
+) -> None:
+    assert expected == pytest.approx(calibrated(calibrations, "GET /", score))

@@ -10,10 +10,12 @@ from authz_server.engine.calibration import Calibration
 from authz_server.engine.call import Call
 from authz_server.engine.decide import score, to_score
 from authz_server.engine.finding import FindingCode
-from authz_server.engine.history import IDLE_SECONDS, CallerHistory, add_step
+from authz_server.engine.history import IDLE_SECONDS, CallerHistory, Snapshot, add_step
+from authz_server.engine.pace import METERS, Counts, Paces
 from authz_server.engine.sequence import PrecedenceRule, SequenceModel
 from authz_server.engine.verdict import to_finding
-from tests.factories_engine import call, codes, endpoint_profile, judge, parameter_profile, ready, surprise
+from authz_server.engine.volume import SHARE, VolumeModel
+from tests.factories_engine import call, codes, endpoint_profile, judge, normal, parameter_profile, ready, surprise
 
 ENDPOINTS = {
     "GET /cart/items": endpoint_profile(
@@ -93,6 +95,28 @@ def test_an_endpoints_own_calibration_goes_before_the_pooled_one() -> None:
     own = ready(ENDPOINTS, calibration=calibration)
     assert judge(call("GET", "/cart/items?count=-1"), own).p_value == 1e-4
     assert judge(call("GET", "/admin"), own).p_value == 1e-2
+
+
+def paced(calls: float) -> Snapshot:
+    return Snapshot(-1.0, {}, (), Paces(Counts(1.0, (calls,) * len(METERS))))
+
+
+def test_pace_and_call_share_the_budget_where_there_is_a_volume_model() -> None:
+    volume, odd = VolumeModel(3600.0, {}, normal()), call("GET", "/cart/items?count=-1")
+    plain, shared = ready(ENDPOINTS), ready(ENDPOINTS, volume=volume)
+    without = judge(odd, plain, paced(900.0))
+    slow, fast = judge(odd, shared, paced(1.0)), judge(odd, shared, paced(900.0))
+    assert pytest.approx(without.p_value / (1 - SHARE)) == slow.p_value
+    assert slow.excess is None
+    assert (slow.p_value, FindingCode.PACE_CALLS) == (fast.call_p_value, fast.surprises[0].code)
+    assert fast.p_value < 1e-6 < without.p_value
+    assert without.excess is None
+
+
+def test_a_pace_that_is_less_odd_than_the_call_is_told_last() -> None:
+    made = judge(call("GET", "/cart/items?count=-1"), ready(ENDPOINTS, volume=VolumeModel(3600.0, {}, normal())), paced(70.0))
+    assert made.excess is not None
+    assert FindingCode.PACE_CALLS is made.surprises[-1].code
 
 
 def test_a_model_without_calibration_condemns_nobody() -> None:

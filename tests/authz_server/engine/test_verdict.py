@@ -5,9 +5,11 @@ import pytest
 
 from authz_server.engine.decide import Judgement
 from authz_server.engine.finding import FindingCode
+from authz_server.engine.pace import METERS
 from authz_server.engine.policy import Mode, Rule
 from authz_server.engine.verdict import Action, Basis, Verdict, to_finding, to_verdict
-from tests.factories_engine import NOON, PRINCIPAL, WORKLOAD, call, surprise
+from authz_server.engine.volume import Excess, to_surprise
+from tests.factories_engine import NOON, PRINCIPAL, WORKLOAD, call, normal, surprise
 
 ID = "0123456789abcdef0123456789abcdef"
 
@@ -60,6 +62,28 @@ def test_verdict_carries_everything_that_answers_and_logs_derive_from() -> None:
         NOON,
     )
     assert (made.reason, len(made.findings)) == ("range", 1)
+
+
+EXCESS = Excess(1e-6, 0, (812.0,) * len(METERS), NOON, "its callers", normal(), 10.0, FindingCode.PACE_CALLS)
+
+
+@pytest.mark.parametrize(
+    ("call_p_value", "budget", "told"),
+    [(1.0, 1e-3, True), (1e-4, 1e-3, False), (1.0, 1e-7, False)],
+    ids=["too-fast", "odd-by-itself", "neither"],
+)
+def test_only_a_caller_whose_pace_is_the_reason_is_told_when_to_come_back(
+    call_p_value: float, budget: float, *, told: bool
+) -> None:
+    found = (to_surprise(EXCESS),)
+    made = to_verdict(Judgement("GET /a", 0.0, 1e-6, found, call_p_value, EXCESS), call(), Rule(Mode.ENFORCE, budget), ID, "r-1")
+    assert told == (made.retry_after > 0)
+
+
+def test_a_pace_in_words() -> None:
+    found = to_finding(to_surprise(EXCESS), "GET /a")
+    assert "812 calls in 10 s; in 48,211 windows of its callers it was at most 64" == found.text
+    assert ("", "", "") == (found.location, found.name, found.pointer)
 
 
 def test_reason_is_the_first_code_or_the_basis() -> None:

@@ -52,5 +52,5 @@ def learned() -> Learned:
 
 @cache
 def document() -> dict[str, Any]:
-    model, description = learned()
+    model, description, _ = learned()
     return to_document(model, description, "r-1", to_vocabulary(OBSERVER, names_of([model])))

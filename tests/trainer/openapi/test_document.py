@@ -145,7 +145,7 @@ def test_without_the_hash_key_enumerations_have_a_size_and_no_names() -> None:
 
 
 def test_the_same_model_gives_the_same_bytes() -> None:
-    (model_, description) = learned()
+    model_, description, _ = learned()
     again = to_document(model_, description, "r-1", {})
     assert to_text(again, Form.YAML) == to_text(to_document(model_, description, "r-1", {}), Form.YAML)
 
@@ -181,7 +181,7 @@ def test_documents_of_public_data_are_valid(name: str, tmp_path: Path) -> None:
         rows = [line for line in file if (row := msgspec.json.decode(line)).get("split") != "test" and row.get("label") != 1]
     sample.write_bytes(b"".join(rows[:: max(1, len(rows) // 3000)]))
     import_files([str(sample)], Format.CALLS, str(tmp_path / "store"), Observer())
-    for model_, description in learn_calls(lambda: read_calls(str(tmp_path / "store"))):
+    for model_, description, _ in learn_calls(lambda: read_calls(str(tmp_path / "store"))):
         made = to_document(model_, description, "r-1", {})
         validate(made)
         for endpoint, profile in model_.endpoints.items():

@@ -21,7 +21,7 @@ KEY = "a hash key of the tests"
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> str:
-    model, description = learned()
+    model, description, _ = learned()
     write_bundle(tmp_path / "bundle", [model], 5.0, OBSERVER.key_id, {model.workload: encode_description(description)})
     return str(tmp_path / "bundle")
 

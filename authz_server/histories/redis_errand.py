@@ -1,0 +1,71 @@
+"""What Redis is asked or told: a script with its keys and arguments, made of a Visit or an OutcomeRecord."""
+
+from hashlib import blake2b
+from typing import NamedTuple
+
+from authz_server.engine.record import OutcomeRecord
+from authz_server.histories import redis_scripts as scripts
+from authz_server.histories.redis_scripts import MARK_KEY, REPLICAS_KEY, Script
+from authz_server.histories.visit import Visit, join_key
+
+__all__ = ["Errand", "to_amendment", "to_beat", "to_leave", "to_question", "to_refusal", "to_settlement"]
+
+
+class Errand(NamedTuple):
+    """A script to run, with its keys and arguments."""
+
+    script: Script
+    keys: tuple[str, ...]
+    args: tuple[str, ...]
+
+
+def to_question(visit: Visit, settling_us: str) -> Errand:
+    """Ask for what came before a call, and count it; nobody is judged for `settling_us` after a hole."""
+    keys = _keys(visit)
+    if visit.join_key.startswith(" "):  # there is no request id
+        return Errand(scripts.VISIT, keys, (visit.endpoint, visit.decision_id, "", settling_us))
+    digest = _digest(visit.join_key)
+    return Errand(scripts.VISIT, (*keys, scripts.request_key(digest)), (visit.endpoint, visit.decision_id, digest, settling_us))
+
+
+def to_amendment(visit: Visit) -> Errand:
+    """Tell of a call that may not have been counted."""
+    return Errand(scripts.AMEND, _keys(visit), ())
+
+
+def to_refusal(visit: Visit) -> Errand:
+    """Take a call back that was refused."""
+    return _settle("d", scripts.decision_key(visit.decision_id), stays=False)
+
+
+def to_settlement(record: OutcomeRecord) -> Errand | None:
+    """Tell how a call ended; None where nothing says which call it was."""
+    stays = 100 <= record.status < 400
+    if record.id:
+        return _settle("d", scripts.decision_key(record.id), stays=stays)
+    if record.request_id:
+        digest = _digest(join_key(record.request_id, record.workload, record.method))
+        return _settle("r", scripts.request_key(digest), stays=stays)
+    return None
+
+
+def to_beat(replica: str, *, unnamed: bool, returns: bool) -> Errand:
+    """Say that a replica is there; `unnamed`: it made calls that it can't name; `returns`: it begins, or comes back."""
+    return Errand(scripts.BEAT, (MARK_KEY, REPLICAS_KEY), (replica, "1" if unnamed else "0", "1" if returns else "0"))
+
+
+def to_leave(replica: str) -> Errand:
+    """Say that a replica ends."""
+    return Errand(scripts.LEAVE, (MARK_KEY, REPLICAS_KEY), (replica,))
+
+
+def _settle(kind: str, key: str, *, stays: bool) -> Errand:
+    return Errand(scripts.SETTLE, (MARK_KEY, key), (kind, "1" if stays else "0"))
+
+
+def _keys(visit: Visit) -> tuple[str, str, str]:
+    return MARK_KEY, scripts.caller_key(visit.workload, visit.session), scripts.decision_key(visit.decision_id)
+
+
+def _digest(text: str) -> str:
+    return blake2b(text.encode(errors="replace"), digest_size=12).hexdigest()
