@@ -8,6 +8,7 @@ import gc
 import logging
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable
@@ -36,6 +37,7 @@ from authz_server.engine.observe import Observer
 from authz_server.engine.record import OutcomeRecord
 from authz_server.engine.verdict import Verdict
 from authz_server.histories.memory import MemoryHistories
+from authz_server.histories.redis_histories import RedisHistories
 from authz_server.log import configure
 from authz_server.metrics import Metrics
 from authz_server.recorder import Recorder
@@ -77,11 +79,12 @@ class Server:
         log = _try(problems, lambda: DecisionLog(settings.decision_log, settings.decision_log_sample))
         admin = _try(problems, lambda: Admin(settings.admin, self._sources()) if settings.admin else None)
         server = _try(problems, lambda: self._grpc_server(settings))
-        if problems or policy is None or bundle is None or log is None or server is None:
+        histories = _try(problems, lambda: _histories(settings))
+        if problems or policy is None or bundle is None or log is None or server is None or histories is None:
             raise SettingError(*problems)
         self.policy, self.bundle, self.log, self.recorder, self.admin, self._grpc = policy, bundle, log, recorder, admin, server
         self.metrics = Metrics(lambda: {*self.bundle.current.models, *self.policy.current.workloads})
-        self.histories = MemoryHistories(time.time())
+        self.histories = histories
         self.afterwards = Afterwards(lambda: self.bundle.current, lambda: self.policy.current, self._take_alert)
         self.checker = Checker(
             lambda: self.policy.current,
@@ -131,6 +134,8 @@ class Server:
             self.admin.start()
         self._watch.start()
         self._alerts.start()
+        if isinstance(self.histories, RedisHistories):
+            self.histories.start()
         self._grpc.start()
         for service in ("", _SERVICE):
             self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
@@ -149,6 +154,8 @@ class Server:
             self._access_log.end_streams()
         stopped.wait()
         self._watch.close()
+        if isinstance(self.histories, RedisHistories):
+            self.histories.close()
         self._alerts.close()
         if self.recorder is not None:
             self.recorder.close(max(5.0, self.settings.grace_seconds))
@@ -221,6 +228,13 @@ def _recorder(settings: Settings) -> Recorder | None:
     )
 
 
+def _histories(settings: Settings) -> MemoryHistories | RedisHistories:
+    if settings.history == "memory":
+        return MemoryHistories(time.time())
+    replica = f"{socket.gethostname()} {settings.listen}"
+    return RedisHistories(settings.history, settings.history_timeout_ms / 1e3, settings.threads, replica)
+
+
 def _remove_stale_socket(path: Path) -> None:
     if path.is_socket():
         path.unlink()
@@ -244,6 +258,8 @@ def _pull(server: Server) -> None:
     metrics.pull("authz_alerts", lambda: server.afterwards.alerts)
     metrics.pull("authz_alerts_unsure", lambda: server.afterwards.unsure)
     metrics.pull("authz_callers", lambda: len(server.histories))
+    if isinstance(server.histories, RedisHistories):
+        _pull_history(metrics, server.histories)
     metrics.pull("authz_bundle_info", lambda: {bundle.current.revision: 1.0})
     metrics.pull("authz_bundle_created_seconds", lambda: bundle.current.manifest.created if bundle.current.manifest else 0.0)
     metrics.pull(
@@ -253,6 +269,17 @@ def _pull(server: Server) -> None:
     metrics.pull("authz_bundle_workloads", lambda: len(bundle.current.models))
     metrics.pull("authz_bundle_load_failures", lambda: bundle.failures)
     metrics.pull("authz_policy_load_failures", lambda: server.policy.failures)
+
+
+def _pull_history(metrics: Metrics, histories: RedisHistories) -> None:
+    metrics.pull("authz_history_degraded", lambda: float(histories.degraded))
+    metrics.pull("authz_history_faults", lambda: {fault.value: float(n) for fault, n in histories.faults.copy().items()})
+    metrics.pull("authz_history_missed", lambda: histories.outcomes.missed)
+    metrics.pull("authz_history_holes", lambda: histories.holes)
+    metrics.pull("authz_history_dropped", lambda: histories.outcomes.dropped)
+    metrics.pull("authz_history_queue_depth", lambda: len(histories.outcomes))
+    metrics.pull("authz_history_round_trips", lambda: histories.trips[0])
+    metrics.pull("authz_history_round_trip_seconds", lambda: histories.trips[1])
 
 
 def serve(settings: Settings) -> None:

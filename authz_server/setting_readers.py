@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from authz_server.histories.history_url import is_history_url
+
 __all__ = [
     "FILE",
     "PLACE",
     "Reader",
     "address",
     "count",
+    "history",
     "key",
     "listen",
     "log_target",
@@ -93,6 +96,13 @@ def names(text: str) -> tuple[str, ...]:
     if any(re.search(r"\s", name) for name in found):
         raise ValueError
     return tuple(dict.fromkeys([name for name in found if name]))
+
+
+def history(text: str) -> str:
+    """Read `memory` or the URL of a Redis; a password's special characters must be percent-encoded."""
+    if text != "memory" and not is_history_url(text):
+        raise ValueError
+    return text
 
 
 def one_of(*words: str) -> Callable[[str], str]:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, get_type_hints
+from typing import Annotated, Any, Final, get_type_hints
 
 from authz_server import setting_readers as readers
 from authz_server.engine.errors import SettingError, cut
@@ -33,7 +33,8 @@ PREFIX: Final = "AUTHZ_"
 MAX_WATCH_SECONDS: Final = 3600.0
 MAX_THREADS: Final = 256
 
-_CREDENTIALS = re.compile(r"(://)[^/@\s]*@")
+_CREDENTIALS = re.compile(r"(://)\S*@|((?:password|username)=)[^&\s]*")
+"""What URLs must not be shown with, wherever somebody put it."""
 _SERVICE_LINK = re.compile(
     r"_(?:SERVICE_HOST|SERVICE_PORT(?:_[A-Z0-9_]+)?|PORT_[0-9]+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)\Z"
 )
@@ -92,8 +93,14 @@ class Settings:
     workloads: Annotated[tuple[str, ...], Reader("names like shop/cart,shop/pay", readers.names)] = ()
     """The workloads whose models are loaded from the bundle, separated by commas: a sidecar needs only its own. Empty: all."""
 
-    history: Annotated[Literal["memory"], Reader("memory", readers.one_of("memory"))] = "memory"
-    """Where callers' histories are kept. Only this process's memory for now: replicas don't see each other's calls."""
+    history: Annotated[str, Reader("memory, or a URL like redis://USER:PASSWORD@HOST:6379/0", readers.history)] = "memory"
+    """Where callers' histories are kept: in this process's memory, or in a Redis (6.0 or newer) or Valkey that all replicas
+    share: redis://, valkey://, with TLS rediss://, valkeys:// (`?ssl_ca_certs=FILE`), or unix:///PATH. Needs the extra `redis`.
+    With a password, set it by environment. As maxmemory-policy take volatile-lfu: it keeps those who come back."""
+
+    history_timeout_ms: Annotated[float, Reader("milliseconds from 1 to 1000", readers.number(1, 1000))] = 50.0
+    """How long a call waits for its caller's history when `history` is a URL; then it is answered without, and no call waits
+    until Redis works again. Well below Envoy's timeout for the Check."""
 
     threads: Annotated[int, Reader(f"a whole number from 1 to {MAX_THREADS}", readers.count(1, MAX_THREADS))] = 4
     """Checks worked on at a time. Judging is bound to one core, so more threads only help calls that wait for others."""
@@ -167,7 +174,7 @@ def read_settings(env: Mapping[str, str], flags: Mapping[str, str | None]) -> tu
         try:
             values[name] = reader.read(text)
         except (ValueError, OSError):  # OSError: a path too long to be looked at
-            problems.append(f"{given}: expected {reader.expected}, got {_shown(text, reader)}{_hint(name, text)}")
+            problems.append(f"{given}: expected {reader.expected}, got {_shown(text, reader)}")
     settings = Settings(**values)
     problems += _contradictions(settings)
     if "policy" not in values and settings.policy is not None and not settings.policy.is_file():
@@ -176,13 +183,11 @@ def read_settings(env: Mapping[str, str], flags: Mapping[str, str | None]) -> tu
 
 
 def _shown(text: str, reader: Reader) -> str:
-    return "a hidden value" if reader.secret else repr(cut(_CREDENTIALS.sub(r"\1***@", text)))
+    return "a hidden value" if reader.secret else repr(cut(_CREDENTIALS.sub(_hide, text)))
 
 
-def _hint(name: str, text: str) -> str:
-    if name == "history" and text.startswith(("redis://", "rediss://")):
-        return "; this version keeps histories in memory only, a shared Redis history comes later"
-    return ""
+def _hide(found: re.Match[str]) -> str:
+    return f"{found[1]}***@" if found[1] else f"{found[2]}***"
 
 
 def _unknown_variables(env: Mapping[str, str]) -> Iterator[str]:
@@ -232,7 +237,7 @@ def to_public(settings: Settings) -> dict[str, object]:
         if reader.secret:
             shown[name] = "***" if value else ""
         elif isinstance(value, Path | str):
-            shown[name] = _CREDENTIALS.sub(r"\1***@", str(value))
+            shown[name] = _CREDENTIALS.sub(_hide, str(value))
         else:
             shown[name] = list(value) if isinstance(value, tuple) else value
     return shown

@@ -3,6 +3,7 @@
 import pytest
 
 from authz_server.engine.history import MAX_RECENT
+from authz_server.engine.pace import NO_PACES, Footprint
 from authz_server.engine.record import OutcomeRecord
 from authz_server.histories.memory import MemoryHistories
 from authz_server.histories.visit import Visit, join_key
@@ -65,3 +66,48 @@ def test_sessions_are_kept_apart_and_counted() -> None:
     histories.visit(visit(1, CART, "one"))
     histories.visit(visit(2, PAY, "two"))
     assert ((CART,), (PAY,), 2) == (past(histories, "one"), past(histories, "two"), len(histories))
+
+
+def paced(number: int, session: str = "s", address: str = "a", ts: float = 10.0) -> Visit:
+    key = join_key(f"r-{number}", "shop/shop", "GET")
+    return Visit(f"d-{number}", ts, "shop/shop", session, "", key, address, Footprint())
+
+
+def test_a_visit_counts_the_pace_of_session_address_and_workload_itself_included() -> None:
+    histories = MemoryHistories(0.0)
+    histories.visit(paced(1, "one"))
+    found = histories.visit(paced(2, "two"))
+    assert found is not None
+    assert (1, 2, 2) == tuple(one.counts[0] for one in (found.paces.session, found.paces.address, found.paces.workload))
+    uncounted = histories.visit(visit(3, CART))
+    assert uncounted is not None
+    assert uncounted.paces is NO_PACES
+
+
+def test_a_call_without_session_has_a_pace_and_no_steps() -> None:
+    histories = MemoryHistories(0.0)
+    found = histories.visit(paced(1, ""))
+    assert found is not None
+    assert ((), 1, 0) == (found.recent, found.paces.address.counts[0], len(histories))
+
+
+def test_an_error_counts_when_its_outcome_comes() -> None:
+    histories = MemoryHistories(0.0)
+    histories.visit(paced(1))
+    histories.visit(paced(2))
+    histories.settle(OutcomeRecord("d-1", 10.0, status=503))
+    histories.settle(OutcomeRecord("d-2", 10.0, status=200))
+    found = histories.visit(paced(3))
+    assert found is not None
+    assert (1, 1, 1) == tuple(one.counts[4] for one in (found.paces.session, found.paces.address, found.paces.workload))
+
+
+def test_a_refused_call_counts_and_makes_its_caller_new() -> None:
+    histories = MemoryHistories(0.0)
+    histories.visit(paced(1, ts=10.0))
+    refused = paced(2, ts=100.0)
+    histories.visit(refused)
+    histories.take_back(refused)
+    found = histories.visit(paced(3, ts=105.0))
+    assert found is not None
+    assert (5.0, 2, 95.0) == (found.paces.session.age, found.paces.session.counts[0], found.paces.workload.age)

@@ -1,0 +1,207 @@
+"""Callers' histories: what a shared one adds to a Check, what a tracked caller weighs, and a million callers thrown at each.
+
+The Checks are the real Checker's in this process, on the seeded mesh, by turns with histories in memory, in a Redis and in a
+Valkey on loopback: differences within one run. A flood goes to the histories themselves, since the rest of a Check keeps nothing.
+"""
+
+import gc
+import os
+import tempfile
+import time
+import tracemalloc
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from authz_server.afterwards import Afterwards
+from authz_server.bundle import Bundle, load_bundle, write_bundle
+from authz_server.check import Checker
+from authz_server.engine.history import MAX_CALLERS
+from authz_server.engine.observe import Observer
+from authz_server.engine.policy import Enforcement, Rule
+from authz_server.engine.record import OutcomeRecord
+from authz_server.histories.memory import MemoryHistories
+from authz_server.histories.redis_errand import to_question
+from authz_server.histories.redis_histories import RedisHistories
+from authz_server.histories.redis_link import connector
+from authz_server.histories.visit import Histories, Visit, join_key
+from bench import workload
+from bench.servers import resident_bytes
+from bench.table import quantile, table, write_json, yes
+from demo.redis_server import Kind, RedisServer
+from trainer.train import train_calls
+
+__all__ = ["Options", "run"]
+
+_ADDED_US: Final = 400.0
+_LIMIT_MB: Final = 64
+_REAL: Final = 1_000
+"""Callers that come back."""
+_TURNS: Final = 100
+"""How often each of them comes: between two of its calls so much of the flood arrives."""
+_PIPELINE: Final = 200
+_ENDPOINTS: Final = tuple(f"POST /shop/action-{number}/{{*}}" for number in range(12))
+
+
+class Options(msgspec.Struct, frozen=True):
+    """How much is measured: Checks a round, rounds, Checks learned from, callers of the flood."""
+
+    seed: int = 1
+    checks: int = 500
+    rounds: int = 6
+    learn: int = 24_000
+    callers: int = 1_000_000
+
+
+def run(options: Options) -> dict[str, Any]:
+    """Measure everything, print it, write bench/out/history.json."""
+    flood = {"memory": _flood_memory(options)}  # first, while this process is small
+    with tempfile.TemporaryDirectory(prefix="meshwarden-bench-") as name:
+        directory = Path(name)
+        servers = {kind: RedisServer(kind, directory, {"maxmemory-policy": "volatile-lfu"}) for kind in Kind}
+        for server in servers.values():
+            server.start()
+        try:
+            results: dict[str, Any] = {
+                "options": options,
+                "checks": _checks(options, directory, servers),
+                "weights": _weights(servers),
+            }
+            results["flood"] = flood | {kind.value: _flood_redis(options, server) for kind, server in servers.items()}
+        finally:
+            for server in servers.values():
+                server.stop()
+    _tell_flood(options, results["flood"])
+    print(f"\nwritten to {write_json('history', results)}")
+    return results
+
+
+def _checks(options: Options, directory: Path, servers: dict[Kind, RedisServer]) -> dict[str, Any]:
+    observer = Observer()
+    learned = list(workload.records(options.seed, "learn", options.learn, observer))
+    write_bundle(directory / "bundle", train_calls(lambda: learned), time.time(), observer.key_id)
+    bundle = load_bundle(directory / "bundle", observer.key_id)
+    messages = [check.data for check in workload.checks(options.seed, "send", options.checks * options.rounds)]
+    shared = {kind: RedisHistories(server.url, 1.0, 1, "bench", 0.0) for kind, server in servers.items()}
+    for one in shared.values():
+        one.start()
+    kept: dict[str, Histories] = {"memory": MemoryHistories(time.time()), **{kind.value: one for kind, one in shared.items()}}
+    spent: dict[str, list[float]] = {name: [] for name in kept}
+    checkers = {name: _checker(bundle, observer, histories) for name, histories in kept.items()}
+    for turn in range(options.rounds):
+        for name, checker in checkers.items():
+            for message in messages[turn * options.checks : (turn + 1) * options.checks]:
+                began = time.perf_counter()
+                checker.check(message)
+                spent[name].append((time.perf_counter() - began) * 1e6)
+    missed = sum(one.outcomes.missed for one in shared.values())
+    for one in shared.values():
+        one.close()
+    base = quantile(spent["memory"], 0.5)
+    found = {name: (quantile(times, 0.5), quantile(times, 0.99)) for name, times in spent.items()}
+    rows = [
+        (name, f"{p50:.0f}", f"{p99:.0f}", f"{p50 - base:+.0f}", yes(p50 - base < _ADDED_US))
+        for name, (p50, p99) in found.items()
+    ]
+    header = ("histories in", "p50 us", "p99 us", "p50 added", f"< {_ADDED_US:.0f}")
+    print(table(f"A Check in one process, {len(messages):,} by turns; answered without history: {missed}", header, rows))
+    return {"us": found, "missed": missed}
+
+
+def _checker(bundle: Bundle, observer: Observer, histories: Histories) -> Checker:
+    enforcement = Enforcement(Rule(session=workload.SESSION), {})
+    afterwards = Afterwards(lambda: bundle, lambda: enforcement, lambda _: None)
+    return Checker(lambda: enforcement, lambda: bundle, observer, histories, afterwards, lambda *_: None, _stop)
+
+
+def _stop(kind: str) -> None:
+    raise RuntimeError(f"a Check failed: {kind}")
+
+
+def _weights(servers: dict[Kind, RedisServer]) -> dict[str, Any]:
+    """Weigh callers of one step and of many."""
+    found: dict[str, Any] = {"memory": [_weigh_memory(steps) for steps in (1, 200)]}
+    for kind, server in servers.items():
+        server.tell("FLUSHALL")
+        connect = connector(server.url, 5.0)(0)
+        connect.run_all([to_question(_visit(session, step), "0") for session, step in _walks()])
+        keys = [f"{{meshwarden:1}}:c:shop/shop:{session:012x}" for session in (1, 200)]
+        keys += ["{meshwarden:1}:d:" + _visit(1, 0).decision_id]
+        found[kind.value] = [int(server.tell("MEMORY", "USAGE", key)[1:].split(b"\r")[0]) for key in keys]
+        connect.close()
+    rows = [(name, *[f"{size:,.0f}" for size in sizes]) for name, sizes in found.items()]
+    header = ("bytes a caller", "1 step", "200 steps, 12 endpoints", "a call that waits")
+    print(table("\nMemory of a tracked caller", header, [(*row, "")[:4] for row in rows]))
+    return found
+
+
+def _walks() -> list[tuple[int, int]]:
+    return [(steps, step) for steps in (1, 200) for step in range(steps)]
+
+
+def _weigh_memory(steps: int) -> float:
+    visits = [_visit(session, step) for session in range(1_000) for step in range(steps)]
+    histories = MemoryHistories(0.0)
+    tracemalloc.start()
+    for visit in visits:
+        histories.visit(visit)
+        histories.settle(OutcomeRecord(visit.decision_id, 1.0, status=200))
+    gc.collect()
+    size = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    return size / len(histories)
+
+
+def _tell_flood(options: Options, found: dict[str, Any]) -> None:
+    rows = [
+        (name, f"{one['limit']}", f"{one['mb']:.0f}", f"{one['kept']:,}", f"{one['known']:,}", f"{one['seconds']:.0f}")
+        for name, one in found.items()
+    ]
+    header = ("histories in", "limit", "MB", "callers, keys kept", f"of {_REAL:,} real ones known", "s")
+    between = options.callers // _TURNS
+    title = f"\n{options.callers:,} invented callers, one call each; {between:,} between two calls of each of {_REAL:,} real ones"
+    print(table(title, header, rows))
+
+
+def _throw(options: Options, take: Callable[[Sequence[Visit]], object]) -> float:
+    """Let a thousand callers work while invented ones come; return the seconds it took."""
+    began = time.monotonic()
+    for turn in range(_TURNS):
+        take([_visit(session, turn) for session in range(_REAL)])
+        share = range(turn * options.callers // _TURNS, (turn + 1) * options.callers // _TURNS)
+        for first in range(share.start, share.stop, _PIPELINE):
+            take([_visit(_REAL + number, 0) for number in range(first, min(first + _PIPELINE, share.stop))])
+    return time.monotonic() - began
+
+
+def _flood_memory(options: Options) -> dict[str, Any]:
+    histories = MemoryHistories(0.0)
+    before = resident_bytes(os.getpid())
+    seconds = _throw(options, lambda visits: [histories.visit(visit) for visit in visits])
+    megabytes = (resident_bytes(os.getpid()) - before) / 1e6
+    kept = len(histories)
+    pasts = [histories.visit(_visit(session, 0)) for session in range(_REAL)]
+    known = sum(past is not None and len(past.ever) == len(_ENDPOINTS) for past in pasts)
+    return {"limit": f"{MAX_CALLERS:,} callers", "mb": megabytes, "kept": kept, "known": known, "seconds": seconds}
+
+
+def _flood_redis(options: Options, server: RedisServer) -> dict[str, Any]:
+    server.tell("FLUSHALL")
+    server.tell("CONFIG", "SET", "maxmemory", f"{_LIMIT_MB}mb")
+    link = connector(server.url, 30.0)(0)
+    seconds = _throw(options, lambda visits: link.run_all([to_question(visit, "0") for visit in visits]))
+    megabytes = int(server.tell("INFO", "memory").partition(b"used_memory:")[2].split(b"\r")[0]) / 1e6
+    kept = int(server.tell("DBSIZE")[1:].split(b"\r")[0])
+    link.close()
+    with RedisHistories(server.url, 1.0, 1, "bench", 0.0) as histories:
+        pasts = [histories.visit(_visit(session, 0)) for session in range(_REAL)]
+    known = sum(past is not None and len(past.ever) == len(_ENDPOINTS) for past in pasts)
+    return {"limit": f"{_LIMIT_MB} MiB", "mb": megabytes, "kept": kept, "known": known, "seconds": seconds}
+
+
+def _visit(session: int, step: int) -> Visit:
+    decision_id = f"{session * 1_000 + step:032x}"
+    key = join_key(f"{session:08x}-0000-4000-8000-{step:012x}", "shop/shop", "POST")
+    return Visit(decision_id, 1.0, "shop/shop", f"{session:012x}", _ENDPOINTS[step % len(_ENDPOINTS)], key)
