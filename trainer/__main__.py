@@ -1,4 +1,4 @@
-"""The command line: `python -m trainer collect | import | train | evaluate | callers | openapi | policies | study`.
+"""The command line: `python -m trainer collect | import | train | evaluate | callers | workflows | openapi | policies | study`.
 
 In: flags and `TRAINER_*`. Out: files, and an exit code, 0 or 2.
 
@@ -17,6 +17,7 @@ from trainer.imports import Format
 from trainer.openapi.form import Form
 from trainer.policies.commands import app as policies
 from trainer.terminal import say, track_import, track_training
+from trainer.workflows.export import Form as WorkflowForm
 
 __all__ = ["app", "main"]
 
@@ -220,6 +221,28 @@ def openapi(
             raise typer.Exit(1)
     elif out is None:
         raise SettingError("out: expected where to write documents, or --diff, or --against")
+
+
+@app.command()
+def workflows(
+    bundle: _Bundle,
+    out: Annotated[
+        Path | None, typer.Option(envvar="TRAINER_OUT", help="Where files are written: a directory. Default: printed.")
+    ] = None,
+    form: Annotated[WorkflowForm, typer.Option("--format", envvar="TRAINER_WORKFLOW_FORMAT", help="How they are written.")] = (
+        WorkflowForm.MERMAID
+    ),
+    workload: Annotated[str | None, typer.Option(help="Only this workload. Default: all.")] = None,
+) -> None:
+    """Write what callers usually do after what, by journey, the mined rules, who calls whom, and what follows in the mesh."""
+    from trainer.workflows.export import render, write
+
+    files = render(bundle, form, workload)
+    if out is None:
+        typer.echo("\n".join(files.values()), nl=False)
+        return
+    write(files, out)
+    say(f"wrote {len(files)} files into {out}: {', '.join(files)}")
 
 
 app.add_typer(policies, name="policies")
