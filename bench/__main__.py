@@ -12,6 +12,7 @@ from bench import detection as detections
 from bench import history as histories
 from bench import memory as memories
 from bench import speed as speeds
+from bench import traces as tracings
 from bench import volume as volumes
 from bench.datasets import Poison
 from bench.workflows import run as workflow_runs
@@ -124,6 +125,18 @@ def history(
 ) -> None:
     """What a shared history adds to a Check, what a tracked caller weighs, and a million callers thrown at it."""
     histories.run(histories.Options(seed, checks, rounds, callers=callers))
+
+
+@app.command()
+def traces(
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="Files of the `calls` shape with request ids; none: the public one.")
+    ] = None,
+    budget: Annotated[float, typer.Option(help="Accepted share of normal calls refused.")] = 1e-3,
+    seed: _Seed = 1,
+) -> None:
+    """Who calls whom and what must follow: false alarms on benign traces, and attacks injected into real ones."""
+    tracings.run(files or [], budget, seed)
 
 
 if __name__ == "__main__":

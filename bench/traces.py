@@ -2,8 +2,8 @@
 
 In: a file of the `calls` shape whose rows share an `x-request-id` header per trace, with `src` and `dst`. Learned from its train
 split; the benign traces of its test split are judged as the server would: each call when it comes (who calls whom), each trace
-when it is over (what must follow). Then 1,000 of them are judged again, each with one thing changed. The injections are synthetic,
-in real traces; faults that the data set itself has are told apart and aren't attacks.
+when it is over (what must follow). Then 1,000 of them are judged again, each with one thing changed: synthetic injections in real
+traces. Faults that the data set itself has are told apart and aren't attacks.
 """
 
 import random

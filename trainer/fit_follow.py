@@ -2,10 +2,11 @@
 
 Sees the calls of all workloads in time order. A caused call is one under the same request id whose caller is the workload that
 was called: mutual TLS says who that is. Lost records only make a rule weaker, never wrong: what doesn't always follow isn't
-learned. Bounded: request ids that are under way, calls of one, and pairs.
+learned. Bounded: request ids that are under way, calls of one, and sets of what one causes.
 """
 
 from collections import OrderedDict
+from itertools import combinations
 from typing import Final, NamedTuple
 
 from authz_server.engine.canonical import to_workload
@@ -13,6 +14,7 @@ from authz_server.engine.finding import FindingCode
 from authz_server.engine.follow import Follow, Follows, Place, outcome_class
 from authz_server.engine.record import CallRecord
 from trainer.eligible import calibrates
+from trainer.partial_record import SurveyedCall
 from trainer.prior import Prior
 
 __all__ = ["FollowLearner"]
@@ -26,11 +28,11 @@ _UNDER_WAY: Final = 20_000
 _MAX_CALLS: Final = 256
 """Calls under one request id that are looked at; a request id may be the client's word."""
 _MAX_CAUSED: Final = 32
-"""Distinct places that one call causes, of which pairs are counted."""
-_MAX_PAIRS: Final = 200_000
-_MAX_GIVEN: Final = 4
-"""Conditions kept under which one thing follows: those with the most evidence."""
-_ALWAYS: Final = ("", "")
+"""Distinct places that one call causes and that are told apart."""
+_MAX_SETS: Final = 1_000
+"""Sets of caused places of one endpoint and outcome; where there are more, only what follows always is looked for."""
+_MAX_RULES: Final = 4
+"""Conditions of a kind (one place, two places) kept under which one thing follows: those with the most evidence."""
 
 
 class _Seen(NamedTuple):
@@ -41,17 +43,28 @@ class _Seen(NamedTuple):
     ts: float
 
 
-_Cause = tuple[Place, str]
+_Places = frozenset[Place]
+_Given = tuple[Place, ...]
 
 
 class _Caused:
-    """What calls of one endpoint and outcome caused: how many there were by condition, and how often what followed under it."""
+    """What calls of one endpoint and outcome caused: how often each set of places, and each place by itself."""
 
-    __slots__ = ("calls", "followed")
+    __slots__ = ("calls", "places", "sets")
 
     def __init__(self) -> None:
-        self.calls: dict[Place, int] = {}
-        self.followed: dict[tuple[Place, Place], int] = {}
+        self.calls = 0
+        self.places: dict[Place, int] = {}
+        self.sets: dict[_Places, int] | None = {}
+
+    def add(self, places: _Places) -> None:
+        self.calls += 1
+        for place in places:
+            self.places[place] = self.places.get(place, 0) + 1
+        if self.sets is not None:
+            self.sets[places] = self.sets.get(places, 0) + 1
+            if len(self.sets) > _MAX_SETS:
+                self.sets = None
 
 
 class FollowLearner:
@@ -59,10 +72,9 @@ class FollowLearner:
 
     def __init__(self) -> None:
         self._under_way: OrderedDict[str, list[_Seen]] = OrderedDict()
-        self._caused: dict[_Cause, _Caused] = {}
-        self._pairs = 0
+        self._caused: dict[tuple[Place, str], _Caused] = {}
 
-    def update(self, record: CallRecord, endpoint: str) -> None:
+    def update(self, record: CallRecord | SurveyedCall, endpoint: str) -> None:
         """Take one call; `endpoint` is the one that its workload's model matches, empty: none."""
         if not record.request_id or not endpoint:
             return
@@ -79,15 +91,18 @@ class FollowLearner:
         """Make the rules, by workload."""
         while self._under_way:
             self._close(self._under_way.popitem(last=False)[1])
-        found: dict[str, Follows] = {}
+        kept = {key: _rules(caused) for key, caused in sorted(self._caused.items()) if caused.calls >= _MIN_CALLS}
         prior = Prior()
-        for caused in self._caused.values():
-            for n, gone in _holding(caused).values():
+        for rules in kept.values():
+            for _, _, n, gone in rules:
                 prior.add(FindingCode.MISSING_CALL, n, gone)
-        for ((workload, endpoint), outcome), caused in sorted(self._caused.items()):
-            rules = _to_rules(caused, prior)
-            if rules:
-                found.setdefault(workload, {}).setdefault(endpoint, {})[outcome] = rules
+        found: dict[str, Follows] = {}
+        for ((workload, endpoint), outcome), rules in kept.items():
+            follows = tuple(
+                Follow(*to, n, prior.surprise(FindingCode.MISSING_CALL, n, gone), given) for to, given, n, gone in rules
+            )
+            if follows:
+                found.setdefault(workload, {}).setdefault(endpoint, {})[outcome] = follows
         return found
 
     def _close(self, calls: list[_Seen]) -> None:
@@ -100,39 +115,44 @@ class FollowLearner:
             caused = self._caused.get((cause.place, cause.outcome))
             if caused is None:
                 caused = self._caused[cause.place, cause.outcome] = _Caused()
-            conditions = [_ALWAYS, *sorted(places)[:_MAX_CAUSED]]
-            for given in conditions:
-                caused.calls[given] = caused.calls.get(given, 0) + 1
-                for place in conditions[1:]:
-                    if place != given:
-                        self._count(caused, given, place)
-
-    def _count(self, caused: _Caused, given: Place, place: Place) -> None:
-        pair = (given, place)
-        if pair not in caused.followed:
-            if self._pairs >= _MAX_PAIRS:
-                return
-            self._pairs += 1
-        caused.followed[pair] = caused.followed.get(pair, 0) + 1
+            caused.add(frozenset(sorted(places)[:_MAX_CAUSED]))
 
 
-def _holding(caused: _Caused) -> dict[tuple[Place, Place], tuple[int, int]]:
-    """List what (nearly) always follows under a condition: how many calls were such, and how many weren't followed so."""
-    counts = {pair: (caused.calls[pair[0]], caused.calls[pair[0]] - count) for pair, count in caused.followed.items()}
-    return {pair: (n, gone) for pair, (n, gone) in counts.items() if n >= _MIN_CALLS and gone <= (1 - _ALWAYS_SHARE) * n}
+_Rule = tuple[Place, _Given, int, int]
+"""What follows, under which condition, how many calls were such, and how many of them weren't followed so."""
 
 
-def _to_rules(caused: _Caused, prior: Prior) -> tuple[Follow, ...]:
-    """Keep what always follows and, of what doesn't, the best supported conditions under which it does."""
-    rules = [
-        Follow(*place, n, prior.surprise(FindingCode.MISSING_CALL, n, gone), given)
-        for (given, place), (n, gone) in _holding(caused).items()
-    ]
-    always = {(rule.workload, rule.endpoint) for rule in rules if rule.given == _ALWAYS}
-    kept: dict[Place, list[Follow]] = {}
-    for rule in sorted(rules, key=lambda rule: (-rule.n, rule.given)):
-        place = (rule.workload, rule.endpoint)
-        others = kept.setdefault(place, [])
-        if (rule.given == _ALWAYS or place not in always) and len(others) < _MAX_GIVEN:
-            others.append(rule)
-    return tuple(rule for place in sorted(kept) for rule in kept[place])
+def _rules(caused: _Caused) -> list[_Rule]:
+    """Keep what always follows and, of the rest, the best supported conditions of one place, then of two, under which it does."""
+    kept: list[_Rule] = []
+    for place in sorted(caused.places):
+        always = _rule(place, (), caused.calls, caused.places[place])
+        if always is not None:
+            kept.append(always)
+        elif caused.sets is not None:
+            kept += _conditional(place, caused.sets)
+    return kept
+
+
+def _conditional(place: Place, sets: dict[_Places, int]) -> list[_Rule]:
+    """Look for conditions until every set that has the place is one under which it was to be expected."""
+    kept: list[_Rule] = []
+    for size in (1, 2):
+        uncovered = [one - {place} for one in sets if place in one and not any(one.issuperset(rule[1]) for rule in kept)]
+        conditions = sorted({given for one in uncovered for given in combinations(sorted(one), size)})
+        rules = [_rule(place, given, *_count(place, given, sets)) for given in conditions]
+        holding = [rule for rule in rules if rule is not None]
+        kept += sorted(holding, key=lambda rule: (-rule[2], rule[1]))[:_MAX_RULES]
+    return kept
+
+
+def _count(place: Place, given: _Given, sets: dict[_Places, int]) -> tuple[int, int]:
+    """Count the calls that caused all of `given`, and those of them that caused `place` too."""
+    such = [(one, count) for one, count in sets.items() if one.issuperset(given)]
+    return sum(count for _, count in such), sum(count for one, count in such if place in one)
+
+
+def _rule(place: Place, given: _Given, calls: int, followed: int) -> _Rule | None:
+    if calls < _MIN_CALLS or followed < _ALWAYS_SHARE * calls:
+        return None
+    return place, given, calls, calls - followed

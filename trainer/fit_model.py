@@ -6,6 +6,8 @@ Mergeable: the model of some blocks of the traffic is made by the merge of their
 from collections.abc import Iterable
 from typing import Final
 
+import msgspec
+
 from authz_server.engine.call import Call
 from authz_server.engine.endpoint import EndpointTable, path_parameters
 from authz_server.engine.finding import FindingCode
@@ -15,12 +17,13 @@ from authz_server.engine.numeric import NumericModel
 from authz_server.engine.parameters import EndpointProfile
 from authz_server.engine.record import CallRecord
 from trainer.call_sample import CallSample
-from trainer.eligible import caller_of, teaches
+from trainer.eligible import caller_of, succeeded
 from trainer.fit_edges import EdgeLearner
 from trainer.fit_parameters import EndpointProfileLearner, SharedLearner
 from trainer.fit_sequence import SequenceLearner
 from trainer.kin import to_kin
 from trainer.prior import Prior
+from trainer.shape import Shape
 from trainer.support import WINDOWS, Quorum
 from trainer.survey import Survey
 
@@ -62,20 +65,28 @@ class ModelLearner:
         self._edges = EdgeLearner()
         self._sample = CallSample(_MAX_SAMPLE if plan.numeric else 0)
 
-    def update(self, record: CallRecord, call: Call, endpoint: str, history: CallerHistory | None, window: int = 0) -> None:
-        """Learn one teaching call; `history` is its caller's before it, None: the caller has no session."""
+    def update(
+        self, record: CallRecord, call: Call, endpoint: str, history: CallerHistory | None, window: int, shape: Shape
+    ) -> None:
+        """Learn one teaching call of this shape; `history` is its caller's before it, None: the caller has no session."""
         caller = caller_of(record)
         if caller in self._plan.quorum.heavy:
             caller = ""  # a population: each of its calls counts as a caller of its own, and what it brings in bulk is no spray
         profile = self._profiles.get(endpoint)
         if profile is None:
             profile = self._profiles[endpoint] = EndpointProfileLearner(path_parameters(endpoint))
-        profile.update(call, caller, window, succeeded=teaches(record))
-        self._shared.update(call, caller, window)
+        profile.update(call, caller, window, succeeded=succeeded(record), shape=shape)
+        self._shared.update(call, caller, window, shape)
         self._sample.update(record.id, call, endpoint, window)
         self._edges.update(endpoint, record.principal, window)
-        if history is not None:
+        if history is not None and record.session not in self._plan.quorum.heavy:
             self._sequence.update(endpoint, history, caller, window)
+
+    def settle(self) -> None:
+        """Put what was learned so far in its final, smaller form: no more calls are expected soon."""
+        for profile in self._profiles.values():
+            profile.settle()
+        self._shared.settle()
 
     def merge(self, other: "ModelLearner") -> None:
         """Take over another's calls; the other stays as it is."""
@@ -111,7 +122,7 @@ class ModelLearner:
             plan.survey.last_ts,
             endpoints,
             self._shared.finish(prior, plan.quorum),
-            self._sequence.finish(plan.quorum, share),
+            msgspec.structs.replace(self._sequence.finish(plan.quorum, share), populations=plan.quorum.heavy),
             {},
             self._surprises(n, prior),
             self._edges.finish(prior, plan.quorum),

@@ -22,8 +22,8 @@ from trainer.endpoint_cost import CostLearner
 
 __all__ = ["VolumeLearner", "to_normal", "to_tail"]
 
-_MIN_OWN: Final = 5
-"""Blocks that a heavy caller must have; few of them make for a generous normal."""
+_MIN_OWN: Final = 2
+"""Blocks that a heavy caller must have, that is, it came back; few of them make for a generous normal."""
 _MIN_BLOCKS: Final = 20
 """Blocks that the normal of all callers needs."""
 _MIN_HOURS: Final = 24

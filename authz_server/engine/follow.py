@@ -13,7 +13,7 @@ import msgspec
 
 from authz_server.engine.finding import FindingCode, Surprise
 
-__all__ = ["Follow", "Follows", "Place", "missing", "outcome_class", "to_surprise"]
+__all__ = ["Follow", "Follows", "Place", "applies", "missing", "outcome_class", "to_surprise", "told"]
 
 Place = tuple[str, str]
 """A workload and one of its endpoints."""
@@ -22,15 +22,15 @@ Place = tuple[str, str]
 class Follow(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """A call that comes after: to which endpoint of which workload.
 
-    `given`: only where the call also caused that one; empty: always. `n` calls were such, `surprise` is -log10 of the chance that
-    a normal one isn't followed so.
+    `given`: only where the call also caused all of these; empty: always. `n` calls were such, `surprise` is -log10 of the chance
+    that a normal one isn't followed so.
     """
 
     workload: str
     endpoint: str
     n: int
     surprise: float
-    given: Place = ("", "")
+    given: tuple[Place, ...] = ()
 
 
 Follows = dict[str, dict[str, tuple[Follow, ...]]]
@@ -46,20 +46,26 @@ def outcome_class(status: int) -> str:
     return f"{status // 100}xx" if 100 <= status < 600 else ""
 
 
+def applies(follow: Follow, seen: Collection[Place]) -> bool:
+    """Tell whether a rule says anything about a call that caused all that was `seen`."""
+    return all(place in seen for place in follow.given)
+
+
+def told(places: Collection[Place]) -> str:
+    """Name places: "GET /stock at shop/stock and GET /ads at shop/ads"."""
+    return " and ".join(f"{endpoint} at {workload}" for workload, endpoint in places)
+
+
 def missing(follows: Collection[Follow], seen: Collection[Place]) -> list[Follow]:
     """List what should have followed and didn't, the most surprising first."""
-    gone = [
-        follow
-        for follow in follows
-        if (follow.workload, follow.endpoint) not in seen and (not follow.given[0] or follow.given in seen)
-    ]
+    gone = [follow for follow in follows if (follow.workload, follow.endpoint) not in seen and applies(follow, seen)]
     return sorted(gone, key=lambda follow: (-follow.surprise, follow.workload, follow.endpoint))
 
 
 def to_surprise(endpoint: str, follow: Follow) -> Surprise:
     """Tell what is missing as any other odd thing."""
     expected = f"{follow.endpoint} at {follow.workload}"
-    given = f" with {follow.given[1]} at {follow.given[0]}" if follow.given[0] else ""
+    given = f" with {told(follow.given)}" if follow.given else ""
     return Surprise(
         FindingCode.MISSING_CALL,
         follow.surprise,

@@ -54,7 +54,8 @@ class SequenceModel(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     `contexts`: transitions by two to `MAX_RECENT` endpoints before (`context_key`), where these say more than fewer do. `floor`:
     an unusual next endpoint of less surprise than that is nothing; normal steps hardly ever reach it. `gap`: seconds that callers
     are rarely silent for within a session. A history that began when we had watched for less may have begun before: it is
-    incomplete.
+    incomplete. `populations`: sessions that are no person's but a service's or a gateway's, whose calls belong to many stories at
+    once: their order says nothing.
     """
 
     gap: float = IDLE_SECONDS
@@ -62,6 +63,7 @@ class SequenceModel(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     transitions: dict[str, Transition] = {}
     contexts: dict[str, Transition] = {}
     floor: float = 0.0
+    populations: frozenset[str] = frozenset()
 
 
 def context_key(endpoints: tuple[str, ...]) -> str:

@@ -59,7 +59,7 @@ def test_what_follows_only_with_something_else_is_learned_with_that_condition() 
                 record("GET", "/stock", workload="shop/stock", request_id=f"r{n}", ts=n + 0.02, source=f"spiffe://{SHOP}"),
             ]
     rules = learn(calls)["shop/shop"]["POST /cart"]["2xx"]
-    expected = [(AUDIT, ("shop/stock", "GET /stock"), 500), ("shop/stock", (AUDIT, "POST /records"), 500)]
+    expected = [(AUDIT, (("shop/stock", "GET /stock"),), 500), ("shop/stock", ((AUDIT, "POST /records"),), 500)]
     assert expected == [(rule.workload, rule.given, rule.n) for rule in rules]
 
 

@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from authz_server.engine.edges import EdgeModel
-from authz_server.engine.follow import Follows
+from authz_server.engine.follow import Follows, told
 from authz_server.engine.model import WorkloadModel
 from authz_server.engine.sequence import START, PrecedenceRule, SequenceModel
 
@@ -51,7 +51,7 @@ class Call(msgspec.Struct, frozen=True, order=True):
 class Sequel(msgspec.Struct, frozen=True, order=True):
     """After an endpoint ended so (`2xx`; empty: nobody told how), this call inside the mesh follows; `calls` were such.
 
-    `given`: only where the call also caused that one, as `endpoint at workload`; empty: always.
+    `given`: only where the call also caused these, as `endpoint at workload`; empty: always.
     """
 
     endpoint: str
@@ -154,13 +154,9 @@ def _callers(edges: EdgeModel) -> tuple[Call, ...]:
 def _sequels(follows: Follows) -> tuple[Sequel, ...]:
     return tuple(
         sorted(
-            Sequel(endpoint, outcome, one.workload, one.endpoint, _given(one.given), one.n)
+            Sequel(endpoint, outcome, one.workload, one.endpoint, told(one.given), one.n)
             for endpoint, outcomes in follows.items()
             for outcome, ones in outcomes.items()
             for one in ones
         )
     )
-
-
-def _given(place: tuple[str, str]) -> str:
-    return f"{place[1]} at {place[0]}" if place[0] else ""

@@ -14,7 +14,7 @@ def test_what_is_missing_comes_with_the_most_surprising_first() -> None:
 
 
 def test_what_follows_only_with_something_else_is_missing_only_with_it() -> None:
-    priced = Follow("shop/prices", "GET /prices", 900, 2.9, ("shop/stock", "GET /stock/{*}"))
+    priced = Follow("shop/prices", "GET /prices", 900, 2.9, (("shop/stock", "GET /stock/{*}"),))
     assert [priced] == missing((priced,), {("shop/stock", "GET /stock/{*}")})
     assert [] == missing((priced,), {("shop/audit", "POST /records")})
     text = to_finding(to_surprise("GET /page", priced), "GET /page").text

@@ -41,7 +41,7 @@ def shop() -> WorkloadModel:
             },
         ),
         edges=EdgeModel(9, {WEB: 9}, 2.0, {SHIP: Edges(400, {WEB: 399, "": 1}, 2.0)}),
-        follows={ADD: {"2xx": (Follow("shop/audit", "POST /records", 800, 3.0, ("shop/stock", "GET /stock")),)}},
+        follows={ADD: {"2xx": (Follow("shop/audit", "POST /records", 800, 3.0, (("shop/stock", "GET /stock"),)),)}},
     )
 
 
