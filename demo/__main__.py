@@ -23,7 +23,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 @app.command("run")
 def run_command(
     seed: Annotated[int, typer.Option(help="Everything the clients do follows from it.")] = 1,
-    calls_learn: Annotated[int, typer.Option(min=1, help="Calls from outside to learn from.")] = 24_000,
+    calls_learn: Annotated[int, typer.Option(min=1, help="Calls from outside to learn from.")] = 28_000,
     calls_check: Annotated[int, typer.Option(min=1, help="Everyday calls under enforcement; half in dry run.")] = 4_000,
     out: Annotated[Path, typer.Option(help="Where everything is written.")] = OUT,
 ) -> None:

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import random
 
 ITEMS = 120
+TEST_ITEM = 113
+"""An item that the shop's developers made for their tests: it isn't listed, and nobody buys it."""
 BOOKS = 40
 THINGS = ("shirt", "shoes", "lamp", "mug", "chair", "clock", "scarf", "kettle", "backpack", "rug")
 
@@ -17,6 +23,12 @@ def number_from(text: str, below: int) -> int:
 def price(number: int) -> float:
     """The price of an item, in the shop's currency."""
     return 5 + number_from(f"price {number}", 20_000) / 100
+
+
+def some_item(rng: random.Random) -> int:
+    """Choose one of the items that are for sale."""
+    number = rng.randint(1, ITEMS - 1)
+    return number if number != TEST_ITEM else ITEMS
 
 
 def item(number: int) -> dict[str, object]:

@@ -25,11 +25,17 @@ if TYPE_CHECKING:
 TIMEOUT = ClientTimeout(total=10.0)
 PARALLEL_VISITS = 12
 DECISION_ID = "x-authz-decision-id"
+REQUEST_ID = "x-request-id"
+TOO_MANY = 429
+REFUSALS = (403, TOO_MANY)
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """How one request ended. `status` 0: no answer came. `denied`: meshwarden refused it, not the service."""
+    """How one request ended. `status` 0: no answer came. `denied`: meshwarden refused it, not the service.
+
+    `ended` by the monotonic clock, in seconds; it took `seconds`.
+    """
 
     method: str
     target: str
@@ -37,15 +43,17 @@ class Answer:
     request_id: str
     denied: bool
     seconds: float
+    ended: float = 0.0
 
 
 class Client:
     """One person's browser: an address, a cookie, and the last order. Use as an asynchronous context."""
 
-    def __init__(self, gateway: str, who: Person) -> None:
-        """Send to `gateway` (host:port) as `who`."""
+    def __init__(self, gateway: str, who: Person, *, plain: bool = False) -> None:
+        """Send to `gateway` (host:port) as `who`; `plain`: with the headers of a service instead of a browser's."""
         self._url = f"http://{gateway}"
         self._who = who
+        self._plain = plain
         self._session_cookie = ""
         self._order = "unknown"
         self._session: ClientSession | None = None
@@ -69,22 +77,24 @@ class Client:
             await asyncio.sleep(request.pause)
         target = request.target.replace(ORDER, self._order)
         url = URL(self._url + target, encoded=True)
-        status, request_id, denied = 0, "", False
-        started = time.perf_counter()
+        headers = self._headers(request)
+        status, request_id, denied = 0, headers.get(REQUEST_ID, ""), False
+        started = time.monotonic()
         try:
             async with self._session.request(
-                request.method, url, data=request.body, headers=self._headers(request), allow_redirects=False
+                request.method, url, data=request.body, headers=headers, allow_redirects=False
             ) as response:
                 body = await response.read()
-                status, request_id = response.status, response.headers.get("x-request-id", "")
-                denied = status == 403 and DECISION_ID in response.headers
+                status, request_id = response.status, response.headers.get(REQUEST_ID, request_id)
+                denied = status in REFUSALS and DECISION_ID in response.headers
                 if cookie := response.cookies.get("session"):
                     self._session_cookie = cookie.value
                 if status == 200 and target == "/ship":
                     self._order = str(json.loads(body)["order"])
         except (ClientError, TimeoutError):
             pass
-        return Answer(request.method, target, status, request_id, denied, time.perf_counter() - started)
+        ended = time.monotonic()
+        return Answer(request.method, target, status, request_id, denied, ended - started, ended)
 
     async def send_step(self, step: Step) -> list[Answer]:
         """Send the requests of a step at the same time."""
@@ -93,12 +103,11 @@ class Client:
         return list(await asyncio.gather(*(self.send(request) for request in step)))
 
     def _headers(self, request: Request) -> dict[str, str]:
-        headers = {
-            "host": request.host,
-            "user-agent": self._who.agent,
-            "accept": request.accept,
-            "accept-language": self._who.language,
-        }
+        headers = {"host": request.host}
+        if self._plain:
+            content = {} if request.content_type is None else {"content-type": request.content_type}
+            return {**headers, **content, **dict(request.headers)}
+        headers |= {"user-agent": self._who.agent, "accept": request.accept, "accept-language": self._who.language}
         session = f"session={self._session_cookie}" if self._session_cookie else ""
         if cookies := "; ".join(part for part in (self._who.cookies, session) if part):
             headers["cookie"] = cookies

@@ -130,7 +130,10 @@ class Outbound:
 
 @dataclass(frozen=True, slots=True)
 class Sidecar:
-    """One Envoy beside one service. `access_log` None writes no file; `authz` None asks nobody."""
+    """One Envoy beside one service. `access_log` None writes no file; `authz` None asks nobody.
+
+    `before_authz` are filters on what arrives, the mesh's own policy; with any, paths are normalised as Istio's default does.
+    """
 
     name: str
     admin_port: int
@@ -138,6 +141,7 @@ class Sidecar:
     authz: Authz | None = None
     outbound: Outbound | None = None
     access_log: Path | None = None
+    before_authz: Sequence[HttpFilter] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +193,7 @@ def gateway(options: Gateway) -> Bootstrap:
 def _inbound_listener(options: Sidecar) -> Listener:
     inbound, authz = options.inbound, options.authz
     logs = [] if options.access_log is None else [file_access_log(options.access_log, ACCESS_LOG_FIELDS)]
-    filters = []
+    filters = [*options.before_authz]
     table = routes("inbound", {SERVICE_CLUSTER: ["*"]})
     if authz is not None:
         filters.append(HttpFilter(name=EXT_AUTHZ, typed_config=packed(ext_authz(authz))))
@@ -199,6 +203,8 @@ def _inbound_listener(options: Sidecar) -> Listener:
             extensions = CheckSettings(context_extensions=dict(authz.context_extensions))
             table.typed_per_filter_config = {EXT_AUTHZ: packed(ExtAuthzPerRoute(check_settings=extensions))}
     manager = _manager("inbound", table, filters, logs)
+    if options.before_authz:
+        manager.normalize_path = True  # Istio's BASE; policies mean what they say only then
     tls = None
     if inbound.tls is not None:
         tls = server_tls(inbound.tls, client_prefix=f"spiffe://{TRUST_DOMAIN}/")

@@ -26,10 +26,12 @@ _UNANSWERED = re.compile(r"^http\.inbound\.ext_authz\.error: (\d+)", re.MULTILIN
 
 @dataclass(frozen=True, slots=True)
 class Denial:
-    """One deny or would-be deny of the decision log. `code` and `reason` are those of the first Finding."""
+    """One deny, would-be deny or alert of the decision log. `code` and `reason` are those of the first Finding."""
 
     workload: str
     mode: str
+    basis: str
+    refused: bool
     endpoint: str
     code: str
     reason: str
@@ -65,6 +67,8 @@ def denials(decision_log: Path) -> Mapping[str, list[Denial]]:
                 denial = Denial(
                     workload=entry.get("workload") or "",
                     mode=entry["mode"],
+                    basis=entry["basis"],
+                    refused=entry["refused"],
                     endpoint=entry.get("endpoint") or "",
                     code=finding.get("code", ""),
                     reason=finding.get("text", ""),

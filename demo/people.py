@@ -32,6 +32,9 @@ _CITIES = (("Springfield", "US"), ("London", "GB"), ("Köln", "DE"), ("Lyon", "F
            ("Kraków", "PL"), ("Roma", "IT"), ("Utrecht", "NL"), ("Malmö", "SE"), ("Dublin", "IE"),
            ("Stratford-upon-Avon", "GB"), ("Porto", "PT"))  # fmt: skip
 
+LONGEST_NAME = 10
+"""Letters of an account's name, four more characters follow: many have as many, as where a site sets a limit."""
+
 
 @dataclass(frozen=True, slots=True)
 class Person:
@@ -49,12 +52,12 @@ class Person:
 
 
 def person(seed: int, number: int) -> Person:
-    """Make person `number` (0 to 60,000) of a seed; each comes from a loopback address of its own."""
+    """Make person `number` (0 to 63,999) of a seed; each comes from a loopback address of its own."""
     rng = random.Random(f"person:{seed}:{number}")  # noqa: S311, a plan, not a secret
     first, last = rng.choice(_FIRST), rng.choice(_LAST)
     username = rng.choice((first.lower(), f"{first[0]}{last}".lower(), f"{first}.{last}".lower()))
     username = "".join(c for c in username if c.isascii() and (c.isalnum() or c == ".")) or "user"
-    username += str(number) if rng.random() < 0.8 else f"_{number}"
+    username = username[:LONGEST_NAME] + (str(number) if rng.random() < 0.8 else f"_{number}").rjust(4, "0")[-4:]
     city, country = rng.choice(_CITIES)
     home = {
         "name": f"{first} {last}",

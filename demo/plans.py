@@ -11,16 +11,25 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import quote, quote_plus, urlencode
+from zlib import crc32
 
-from demo.catalogue import BOOKS, ITEMS, THINGS, price
+from demo.catalogue import BOOKS, THINGS, price, some_item
 from demo.people import Person, mistyped, person
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-REGULARS = 400
-"""People who come in every phase; each phase also has newcomers, one visit in five."""
+REGULARS = 3_000
+"""People who come in every phase, in another order each time. A phase is as a day: hardly anybody comes twice."""
 NEWCOMERS = 0.2
+"""The share of visits that are by people who come in one phase only."""
+NEWCOMERS_EACH, PHASES = 640, 24
+"""How many newcomers a phase has before they come again; phases are told apart by their names."""
+SALES = 200
+SALE = 15
+"""Of so many visits so many are made during a sale, all in a hurry."""
+NIGHT = 150
+"""Every so many visits somebody's nightly job comes: it reads all there is to read, without pausing."""
 SHOP, BOOKINFO = "shop.demo.local", "bookinfo.demo.local"
 ORDER = "{order}"
 """In a target: the number of the order that the visit's last POST /ship was answered with."""
@@ -69,38 +78,71 @@ class Visit:
 def plan(seed: int, phase: str, calls: int) -> list[Visit]:
     """Decide visits that together make at least `calls` requests (the last one may make a few more)."""
     visits: list[Visit] = []
-    total = 0
+    regulars = random.Random(f"regulars:{seed}:{phase}").sample(range(REGULARS), REGULARS)  # noqa: S311, as below
+    total = newcomers = 0
     while total < calls:
         rng = random.Random(f"visit:{seed}:{phase}:{len(visits)}")  # noqa: S311, a plan, not a secret
-        newcomer = rng.random() < NEWCOMERS
-        first = REGULARS * (1 + sum(phase.encode()) % 40) if newcomer else 0
-        who = person(seed, first + rng.randrange(REGULARS))
-        story: Callable[[Person, random.Random], Iterable[Step]] = shopping if rng.random() < 0.6 else reading
+        if rng.random() < NEWCOMERS:
+            who = person(seed, REGULARS + NEWCOMERS_EACH * (crc32(phase.encode()) % PHASES) + newcomers % NEWCOMERS_EACH)
+            newcomers += 1
+        else:
+            who = person(seed, regulars[len(visits) % REGULARS])
+        story: Callable[[Person, random.Random], Iterable[Step]] = shopping if rng.random() < 0.67 else reading
+        if len(visits) % NIGHT == NIGHT // 2:
+            story = nightly
+        elif 0 <= len(visits) % SALES - SALES // 2 < SALE:
+            story = bargaining
         visits.append(Visit(who, tuple(_again(story(who, rng), rng))))
         total += visits[-1].calls
     return visits
 
 
 def shopping(who: Person, rng: random.Random) -> Iterable[Step]:
-    """Browse, log in, and mostly buy something; one visit in four is given up, one in five buys twice."""
-    yield from _browse(rng, rng.randint(0, 4))
+    """Browse, log in, and mostly buy something; one visit in five is given up, one in five buys twice."""
+    yield from _browse(rng, rng.randint(1, 3))
     yield from login(who, rng)
     for _ in range(rng.choice((1, 1, 1, 1, 2))):
         amount = 0.0
         for _ in range(rng.choice((1, 1, 1, 2, 2, 3, 4, 5))):
             yield from _browse(rng, rng.randint(0, 2))
-            number, count = rng.randint(1, ITEMS), min(12, 1 + int(rng.expovariate(0.6)))
+            number, count = some_item(rng), min(12, 1 + int(rng.expovariate(0.6)))
             amount += price(number) * count
             yield (post("/cart", _cart_line(number, count, rng), who, _pause(rng)),)
             if rng.random() < 0.15:
                 yield (Request("DELETE", f"/cart/items/{number}", pause=_pause(rng)),)
         yield (get("/cart", _pause(rng)),)
-        if rng.random() < 0.25:
+        if rng.random() < 0.2:
             return
         yield (post("/pay", _payment(who, round(amount, 2), rng), who, _pause(rng)),)
         yield (post("/ship", _shipment(who, rng), who, _pause(rng)),)
         for _ in range(rng.choice((0, 1, 1, 2, 3))):
             yield (get(f"/orders/{ORDER}", _pause(rng)),)
+
+
+def bargaining(who: Person, rng: random.Random) -> Iterable[Step]:
+    """Wait for a sale to begin: load the item's page again and again, then buy it as fast as one can."""
+    number, count = some_item(rng), rng.randint(1, 4)
+    yield (get(f"/items/{number}"),)
+    yield from login(who, rng)
+    for _ in range(rng.randint(3, 12)):
+        yield (get(f"/items/{number}"),)
+    yield (post("/cart", _cart_line(number, count, rng), who),)
+    yield (get("/cart"),)
+    yield (post("/pay", _payment(who, round(price(number) * count, 2), rng), who),)
+    yield (post("/ship", _shipment(who, rng), who),)
+
+
+def nightly(who: Person, rng: random.Random) -> Iterable[Step]:
+    """Read the catalogue, all pages and some searches, as a reseller's nightly job does, and buy nothing."""
+    yield (get("/items"),)
+    yield from login(who, rng)
+    for _ in range(rng.randint(1, 3)):
+        yield (get("/catalogue"),)
+    for page in range(1, 13):
+        yield (get(f"/items?page={page}"),)
+    for thing in rng.sample(THINGS, rng.randint(4, len(THINGS))):
+        for page in range(1, rng.randint(2, 5)):
+            yield (get(f"/search?q={thing}&page={page}"),)
 
 
 def reading(who: Person, rng: random.Random) -> Iterable[Step]:
@@ -149,9 +191,11 @@ def _browse(rng: random.Random, pages: int) -> Iterable[Step]:
         if kind < 0.3:
             page = rng.choice(("", "", "?page=1", "?page=2", "?page=3", f"?page={rng.randint(4, 12)}"))
             yield (get(f"/items{page}", _pause(rng)),)
+        elif kind < 0.33:
+            yield (get("/catalogue", _pause(rng)),)
         elif kind < 0.6:
             tabs = rng.choice((1, 1, 1, 2, 3))
-            yield tuple(get(f"/items/{rng.randint(1, ITEMS)}", _pause(rng)) for _ in range(tabs))
+            yield tuple(get(f"/items/{some_item(rng)}", _pause(rng)) for _ in range(tabs))
         else:
             yield (get(f"/search?{_search(rng)}", _pause(rng)),)
 

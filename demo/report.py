@@ -6,7 +6,6 @@ Rules that live here only: when a scenario is ok and when the whole run is.
 from __future__ import annotations
 
 import json
-from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,31 +15,35 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from demo.strikes import AFTERWARDS, in_words, is_as_expected
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from demo.beside import Beside
     from demo.clients import Answer
     from demo.measure import Denial, Latency
-    from demo.scenarios import Attack, Scenario
+    from demo.scenarios import Scenario
+    from demo.strikes import Strikes
 
-SHARE_DENIED = 0.95
-"""The share of a scenario's strikes that must be denied, or marked as would-be denied in dry run."""
-SHARE_PREPARATIONS_REFUSED = 0.05
-FEWEST_STRIKES = 20
 BENIGN_DENIED_PER_CALL = 0.001
 PLAIN_WIDTH = 150
 
 
 @dataclass(frozen=True, slots=True)
 class Benign:
-    """Everyday calls of one phase: `refused` at the door, `broken` by a denied call inside, `would` in dry run only."""
+    """Everyday calls of one phase: `refused` at the door, `broken` by a denied call inside, `would` in dry run only.
+
+    `alerted`: told afterwards, and not refused.
+    """
 
     calls: int
     refused: int
     broken: int
     would: int
     errors: int
+    alerted: int = 0
 
     @property
     def denied(self) -> int:
@@ -54,18 +57,6 @@ class Benign:
 
 
 @dataclass(frozen=True, slots=True)
-class Strikes:
-    """A scenario in one phase: how many strikes, how many refused, how many marked deny in the decision log."""
-
-    calls: int
-    refused: int
-    marked: int
-    preparations: int
-    preparations_refused: int
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
 class Row:
     """One scenario in both phases."""
 
@@ -73,36 +64,31 @@ class Row:
     dry_run: Strikes
     enforce: Strikes
 
+    beside_dry_run: Beside | None = None
+    beside: Beside | None = None
+    """What other people noticed in dry run and when it was enforced, where that was measured."""
+
     @property
     def ok(self) -> bool:
-        """Refused when enforced; noticed and not refused in dry run; what any visitor does allowed in both."""
-        return (
-            min(self.dry_run.calls, self.enforce.calls) >= FEWEST_STRIKES
-            and self.enforce.refused >= SHARE_DENIED * self.enforce.calls
-            and self.dry_run.marked >= SHARE_DENIED * self.dry_run.calls
-            and self.dry_run.refused + self.dry_run.preparations_refused == 0
-            and self.enforce.preparations_refused <= SHARE_PREPARATIONS_REFUSED * self.enforce.preparations
-        )
+        """Whether both phases ended as expected."""
+        return is_as_expected(self.scenario.expected, self.dry_run, self.enforce)
 
     @property
     def got(self) -> str:
         """Both phases in words."""
-        dry, real = self.dry_run, self.enforce
-        words = f"{real.refused}/{real.calls} denied; dry run: {dry.marked}/{dry.calls} noticed, {dry.refused} refused"
-        if real.preparations_refused:
-            words += f"; {real.preparations_refused}/{real.preparations} harmless calls denied"
-        return words
+        return in_words(self.scenario.expected, self.dry_run, self.enforce)
 
     def to_json(self) -> dict[str, object]:
         """The row as summary.json has it."""
         return {
             "name": self.scenario.name,
-            "expected": "denied",
+            "expected": self.scenario.expected.value,
             "got": self.got,
             "calls": self.enforce.calls,
             "denied": self.enforce.refused,
             "reason": self.enforce.reason or self.dry_run.reason,
             "ok": self.ok,
+            **({"beside": self.beside.to_json()} if self.beside is not None else {}),
         }
 
 
@@ -110,30 +96,16 @@ def count_benign(answers: Sequence[Answer], log: Mapping[str, list[Denial]]) -> 
     """Join what clients saw with what was decided about their calls, inside the mesh too."""
     refused = {answer.request_id for answer in answers if answer.denied}
     marked = {answer.request_id for answer in answers if answer.request_id in log}
-    enforced = {name for name in marked if any(denial.mode == "enforce" for denial in log[name])}
+    alerted = {name for name in marked if all(denial.basis == AFTERWARDS for denial in log[name])}
+    marked -= alerted
+    enforced = {name for name in marked if any(denial.refused for denial in log[name])}
     return Benign(
         calls=len(answers),
         refused=sum(answer.denied for answer in answers),
         broken=len(enforced - refused),
         would=len(marked - enforced),
         errors=sum(answer.status == 0 or answer.status >= 500 for answer in answers),
-    )
-
-
-def count_strikes(scenario: Scenario, attack: Attack, log: Mapping[str, list[Denial]]) -> Strikes:
-    """Count a scenario's strikes; the reason is that of the commonest kind of denial."""
-    found = [
-        [denial for denial in log.get(answer.request_id, []) if denial.workload in scenario.workloads] for answer in attack.struck
-    ]
-    firsts = [entry[0] for entry in found if entry]
-    commonest = Counter(first.code for first in firsts).most_common(1)
-    return Strikes(
-        calls=len(attack.struck),
-        refused=sum(answer.denied for answer in attack.struck),
-        marked=len(firsts),
-        preparations=len(attack.prepared),
-        preparations_refused=sum(answer.denied for answer in attack.prepared),
-        reason=next((first.reason for first in firsts if first.code == commonest[0][0]), ""),
+        alerted=len(alerted),
     )
 
 
@@ -156,7 +128,7 @@ def scenario_table(rows: Sequence[Row]) -> Table:
         entry = row.to_json()
         mark = "[green]yes[/]" if row.ok else "[red]no[/]"
         first = f"[bold]{row.scenario.name}[/]\n{escape(row.scenario.what)}"
-        table.add_row(first, "denied", row.got.replace("; ", "\n"), escape(str(entry["reason"])), mark)
+        table.add_row(first, row.scenario.expected.value, row.got.replace("; ", "\n"), escape(str(entry["reason"])), mark)
     return table
 
 

@@ -18,19 +18,29 @@ from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
+from demo.alerts import alerts
+from demo.attack import Site
+from demo.beside import WINDOW_SECONDS, Beside
 from demo.clients import PARALLEL_VISITS, Answer, run_visits
 from demo.measure import Denial, Latency, check_latency, denials, fetch, latency_of, unanswered_checks
 from demo.mesh import AuthzServer, Mesh
 from demo.plans import Visit, plan
+from demo.policies import run_policies
 from demo.processes import DemoError, Process
-from demo.report import Benign, Narrator, Row, Strikes, count_benign, count_strikes, scenario_table, write_summary
-from demo.scenarios import SCENARIOS, Attack
+from demo.report import Benign, Narrator, Row, count_benign, scenario_table, write_summary
+from demo.scenarios import SCENARIOS, SPLIT
+from demo.split import Split, redis_kind, run_split
+from demo.strikes import Strikes, count_strikes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from demo.attack import Attack
+
 POLICY = Path(__file__).with_name("enforcement.yaml")
-MADE_HERE = ("certs", "envoy", "logs", "store", "bundle", "decisions", "summary.json")
+MADE_HERE = ("certs", "envoy", "logs", "store", "bundle", "decisions", "split", "policies", "summary.json")
+CALLS_POLICIES = 600
+"""Everyday calls with which the mesh's own policies are tried, twice."""
 LOGS_SETTLE = 1.0
 """How long access log and decision log may take to arrive after the last call: Envoy flushes every 0.2 s."""
 
@@ -54,11 +64,13 @@ class Phase:
     waited: Latency
     check: Latency
     unanswered: int
+    beside: Sequence[Beside | None]
 
 
 def run(options: Options, narrator: Narrator) -> int:
     """Tell the whole story; return the exit code."""
     started = time.monotonic()
+    redis_kind()  # or say at once that it is missing, not at the end
     out = options.out
     for name in MADE_HERE:
         path = out / name
@@ -76,12 +88,25 @@ def run(options: Options, narrator: Narrator) -> int:
         dry_run = _judge(mesh, options, "dry_run", narrator)
         narrator.say("[bold]5. Enforce[/]: the same again with other people, and now abnormal calls are refused")
         enforce = _judge(mesh, options, "enforce", narrator)
+        narrator.say("[bold]6. Two servers[/]: the shop's calls go by turns to two authz servers that share histories in a Redis")
+        with narrator.step("everyday calls and the attack, in dry run and enforced"):
+            split = run_split(mesh, out / "split", _server(out, "split", "dry_run", out / "bundle"), options.seed)
+        _say_split(narrator, split[1])
     finally:
         mesh.stop()
-    rows = [Row(scenario, dry, real) for scenario, dry, real in zip(SCENARIOS, dry_run.strikes, enforce.strikes, strict=True)]
+    narrator.say("[bold]7. The mesh's own policy[/]: who may call what, generated, and enforced by the Envoys without a Check")
+    policies = run_policies(out, out / "bundle", POLICY, options.seed, CALLS_POLICIES, narrator)
+    columns = (SCENARIOS, dry_run.strikes, enforce.strikes, dry_run.beside, enforce.beside)
+    rows = [Row(*parts) for parts in zip(*columns, strict=True)]
+    rows.append(Row(SPLIT, split[0].strikes, split[1].strikes))
     latency = {"learn": learn, "dry_run": dry_run.waited, "enforce": enforce.waited, "check": enforce.check}
     write_summary(out / "summary.json", enforce.benign, rows, latency)
-    return _conclude(narrator, rows, dry_run, enforce, latency, time.monotonic() - started)
+    good = _conclude(narrator, rows, (dry_run.benign, enforce.benign, split[1].benign), latency)
+    if not policies.ok:
+        narrator.say("[red]policies: everyday calls refused, or attacks let through, by Envoy alone[/]")
+    good = good and policies.ok
+    narrator.say(f"{'[green]all as expected[/]' if good else '[red]failed[/]'} after {time.monotonic() - started:.0f} s")
+    return 0 if good else 1
 
 
 def _server(out: Path, phase: str, mode: str, bundle: Path | None) -> AuthzServer:
@@ -134,34 +159,41 @@ def _judge(mesh: Mesh, options: Options, mode: str, narrator: Narrator) -> Phase
     calls = options.calls_check if mode == "enforce" else max(1, options.calls_check // 2)
     answers = _visit(mesh, plan(options.seed, mode, calls), narrator)
     with narrator.step("attacks", len(SCENARIOS)) as advance:
-        attacks = asyncio.run(_attack(mesh.gateway, options.seed, 1 if mode == "enforce" else 0, advance))
+        site = Site(mesh.gateway, mesh.outbound, mode == "enforce")
+        attacks, came = asyncio.run(_attack(site, options.seed, settings.decision_log, advance))
     time.sleep(LOGS_SETTLE)
     mesh.check()
     log = denials(settings.decision_log)
     phase = Phase(
         benign=count_benign(answers, log),
-        strikes=[count_strikes(scenario, attack, log) for scenario, attack in zip(SCENARIOS, attacks, strict=True)],
+        strikes=[count_strikes(scenario, attack, log, came) for scenario, attack in zip(SCENARIOS, attacks, strict=True)],
         waited=latency_of(answers),
         check=check_latency(fetch(f"{mesh.authz_admin}/metrics")),
         unanswered=unanswered_checks(mesh.admin_urls.values()) - unanswered_before,
+        beside=[attack.beside for attack in attacks],
     )
     _say_benign(narrator, phase, answers, log)
     return phase
 
 
-async def _attack(gateway: str, seed: int, phase: int, advance: Callable[[], None]) -> list[Attack]:
+async def _attack(
+    site: Site, seed: int, decision_log: Path, advance: Callable[[], None]
+) -> tuple[list[Attack], Mapping[str, float]]:
+    """Run all scenarios, one after the other; tell also when which call was alerted."""
     attacks = []
-    for scenario in SCENARIOS:
-        attacks.append(await scenario.attack(gateway, seed, phase))
-        advance()
-    return attacks
+    async with alerts(decision_log) as came:
+        for scenario in SCENARIOS:
+            attacks.append(await scenario.attack(site, seed, int(site.enforced)))
+            advance()
+        await asyncio.sleep(LOGS_SETTLE)
+    return attacks, came
 
 
 def _say_benign(narrator: Narrator, phase: Phase, answers: Sequence[Answer], log: Mapping[str, list[Denial]]) -> None:
     benign = phase.benign
     narrator.say(
         f"   everyday calls: {benign.refused} of {benign.calls} refused, {benign.broken} more answered in part because a "
-        f"call inside was refused, {benign.would} would be denied, {benign.errors} errors"
+        f"call inside was refused, {benign.would} would be denied, {benign.alerted} alerted, {benign.errors} errors"
     )
     if phase.unanswered:
         narrator.say(f"   [yellow]{phase.unanswered} Checks got no answer in time; those calls passed[/]")
@@ -172,24 +204,44 @@ def _say_benign(narrator: Narrator, phase: Phase, answers: Sequence[Answer], log
         narrator.say(f"     {count} x {escape(reason)}")
 
 
+def _say_split(narrator: Narrator, split: Split) -> None:
+    benign = split.benign
+    narrator.say(
+        f"   everyday calls: {benign.denied} of {benign.calls} refused, {benign.errors} errors; "
+        f"the servers were asked {split.checks[0]} and {split.checks[1]} times"
+    )
+
+
+def _say_beside(narrator: Narrator, name: str, unhindered: Beside, found: Beside) -> None:
+    narrator.say(
+        f"   beside {name}: other clients' p99 {found.during.p99_ms:.1f} ms, in quiet {found.quiet.p99_ms:.1f} ms: "
+        f"{found.slower:.1f} times (in dry run {unhindered.slower:.1f} times); {found.refused} of {found.calls} refused"
+    )
+    narrator.say(
+        f"     after the first {WINDOW_SECONDS:.0f} s {found.reached} of the flood's {found.flood} calls reached the backend "
+        f"({100 * found.share_reached:.1f} %)"
+    )
+
+
 def _conclude(
     narrator: Narrator,
     rows: Sequence[Row],
-    dry_run: Phase,
-    enforce: Phase,
+    benign: tuple[Benign, Benign, Benign],
     latency: Mapping[str, Latency],
-    seconds: float,
-) -> int:
+) -> bool:
     narrator.console.print(scenario_table(rows))
+    for row in rows:
+        if row.beside is not None and row.beside_dry_run is not None:
+            _say_beside(narrator, row.scenario.name, row.beside_dry_run, row.beside)
     for name, value in latency.items():
         narrator.say(f"   latency {name}: p50 {value.p50_ms:.2f} ms, p99 {value.p99_ms:.2f} ms")
     failed = [row.scenario.name for row in rows if not row.ok]
     if failed:
         narrator.say(f"[red]not as expected:[/] {', '.join(failed)}")
-    if dry_run.benign.denied or dry_run.benign.errors:
-        narrator.say(f"[red]dry run disturbed everyday calls:[/] {dry_run.benign}")
-    if not enforce.benign.ok:
-        narrator.say(f"[red]everyday calls denied or lost:[/] {enforce.benign}")
-    good = not failed and enforce.benign.ok and not dry_run.benign.denied
-    narrator.say(f"{'[green]all as expected[/]' if good else '[red]failed[/]'} after {seconds:.0f} s")
-    return 0 if good else 1
+    dry_run, *enforced = benign
+    if dry_run.denied or dry_run.errors:
+        narrator.say(f"[red]dry run disturbed everyday calls:[/] {dry_run}")
+    for one in enforced:
+        if not one.ok:
+            narrator.say(f"[red]everyday calls denied or lost:[/] {one}")
+    return not failed and all(one.ok for one in enforced) and not dry_run.denied

@@ -1,11 +1,15 @@
 """The shop: log in, search, cart, pay, ship. Every outside call is recorded at `audit` before it is answered.
 
-The holes are deliberate, they are what the attacks use: a login without a password works, the header x-skip-audit
-leaves no record, counts may be negative, nothing asks for payment before it ships, unknown parameters are ignored.
+A visitor has a session from the first page on; logging in gives it a name.
+
+The holes are deliberate, they are what the attacks use: a login without a password works, the developers' test item leaves no
+record, counts may be negative, nothing asks for a login before it is paid or for payment before it ships, unknown parameters are
+ignored, and the whole catalogue is a page that costs the backend a hundred others.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 import uuid
 from collections import Counter
@@ -16,19 +20,23 @@ from typing import Any
 from aiohttp import web
 
 from demo.accounts import password_of, token_of
-from demo.catalogue import ITEMS, item
+from demo.catalogue import ITEMS, TEST_ITEM, item
 from demo.services.common import call, start
 
 PAGE = 10
+CONNECTIONS = 4
+"""How many questions the shop's database answers at a time."""
+SEARCH_SECONDS, CATALOGUE_SECONDS = 0.001, 0.06
+UNAUDITED = "unaudited"
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @dataclass(slots=True)
 class Visit:
-    """One logged-in session: who, the cart's lines by number, and what was paid for so far."""
+    """One session: who (empty before the login), the cart's lines by number, and what was paid for so far."""
 
-    username: str
+    username: str = ""
     cart: dict[int, dict[str, Any]] = field(default_factory=dict)
     lines: int = 0
     paid: float = 0.0
@@ -39,10 +47,15 @@ visits: dict[str, Visit] = {}
 logins: Counter[str] = Counter()
 shipped: Counter[str] = Counter()
 orders: dict[str, dict[str, Any]] = {}
+database = asyncio.Semaphore(CONNECTIONS)
+
+
+_LISTED = [number for number in range(1, ITEMS + 1) if number != TEST_ITEM]
+_CATALOGUE = json.dumps([{**item(number), "text": f"{item(number)['name']} " * 40} for number in _LISTED]).encode()
 
 
 def visit_of(request: web.Request) -> Visit:
-    """Find the session that the cookie names, or answer 401."""
+    """Find the session that the cookie names, or answer 401; nobody asks whether it logged in, the hole of `skip-login`."""
     visit = visits.get(request.cookies.get("session", ""))
     if visit is None:
         raise web.HTTPUnauthorized(text="log in first")
@@ -62,13 +75,17 @@ async def json_object(request: web.Request) -> dict[str, Any]:
 
 @web.middleware
 async def audited(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Record every outside call at `audit`, except with the debug header: the hole of `skip-audit`."""
+    """Record every outside call at `audit`, and give new visitors a session."""
     try:
         response = await handler(request)
     except web.HTTPException as error:
         response = error
-    if "x-skip-audit" not in request.headers:
-        visit = visits.get(request.cookies.get("session", ""))
+    visit = visits.get(request.cookies.get("session", ""))
+    if visit is None and "session" not in response.cookies:
+        token = token_of("shop", "", len(visits))
+        visits[token] = Visit()
+        response.set_cookie("session", token, httponly=True)
+    if UNAUDITED not in request:
         route = request.match_info.route.resource
         record = {
             "user": visit.username if visit else None,
@@ -87,10 +104,14 @@ async def login(request: web.Request) -> web.Response:
     username = str(body.get("username", ""))
     if not username or body.get("password", password_of(username)) != password_of(username):
         raise web.HTTPUnauthorized(text="wrong user name or password")
+    response = web.json_response({"user": username})
+    visit = visits.get(request.cookies.get("session", ""))
+    if visit is not None:
+        visit.username = username
+        return response
     logins[username] += 1
     token = token_of("shop", username, logins[username])
     visits[token] = Visit(username)
-    response = web.json_response({"user": username})
     response.set_cookie("session", token, httponly=True)
     return response
 
@@ -98,7 +119,15 @@ async def login(request: web.Request) -> web.Response:
 @routes.get("/items")
 async def items(request: web.Request) -> web.Response:
     """List one page of the items."""
-    return web.json_response([item(number) for number in _page(range(1, ITEMS + 1), request)])
+    return web.json_response([item(number) for number in _page(_LISTED, request)])
+
+
+@routes.get("/catalogue")
+async def catalogue(_request: web.Request) -> web.Response:
+    """Give everything that is sold, put together anew each time: the hole of `dos-expensive-page`."""
+    async with database:
+        await asyncio.sleep(CATALOGUE_SECONDS)
+    return web.Response(body=_CATALOGUE, content_type="application/json")
 
 
 @routes.get("/items/{id}")
@@ -114,7 +143,9 @@ async def one_item(request: web.Request) -> web.Response:
 async def search(request: web.Request) -> web.Response:
     """Find items by word; anything may be asked, also what looks like SQL."""
     words = request.query.get("q", "").lower().split()
-    found = [n for n in range(1, ITEMS + 1) if any(word in str(item(n)["name"]) for word in words)]
+    async with database:
+        await asyncio.sleep(SEARCH_SECONDS)
+    found = [n for n in _LISTED if any(word in str(item(n)["name"]) for word in words)]
     return web.json_response({"q": request.query.get("q", ""), "items": [item(n) for n in _page(found, request)]})
 
 
@@ -132,9 +163,14 @@ async def cart(request: web.Request) -> web.Response:
 
 @routes.post("/cart")
 async def add(request: web.Request) -> web.Response:
-    """Put an item into the cart; nobody checks the count, the hole of `negative-count`."""
+    """Put an item into the cart; nobody checks the count, the hole of `negative-count`.
+
+    What the developers' tests do isn't worth a record, they thought: the hole of `skip-audit`.
+    """
     visit = visit_of(request)
     body = await json_object(request)
+    if body.get("item") == TEST_ITEM:
+        request[UNAUDITED] = True
     visit.lines += 1
     line = {"line": visit.lines, "item": body.get("item"), "count": body.get("count", 1)}
     visit.cart[visit.lines] = line

@@ -1,0 +1,1 @@
+"""What attackers do: small functions, by what is odd about it."""
