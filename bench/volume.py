@@ -60,8 +60,8 @@ class _Judge:
         """Learn the volume model of the past as `trainer/train.py` does, and nothing else."""
         survey = Survey()
         calls = [to_parsed_call(record) for record in past]
-        for number, (record, call) in enumerate(zip(past, calls, strict=True)):
-            survey.update(record, call, number * WINDOWS // len(past))
+        for number, record in enumerate(past):
+            survey.update(record, number * WINDOWS // len(past))
         table = Plan(survey).table
         endpoints = [table.match(call.method, call.segments)[0] for call in calls]
         costs = CostLearner()

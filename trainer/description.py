@@ -5,6 +5,7 @@ the request path stays lean. Everything kept is bounded; all but what a bound cu
 """
 
 import math
+from collections import Counter as Tally
 from typing import Final
 
 import msgspec
@@ -12,6 +13,7 @@ import msgspec
 from authz_server.engine.call import BodyKind, Call
 from authz_server.engine.errors import BundleError
 from authz_server.engine.record import CallRecord
+from trainer.shape import Shape, to_shape
 
 __all__ = [
     "Description",
@@ -29,6 +31,8 @@ _MAX_PRINCIPALS: Final = 64
 _MAX_PORTS: Final = 16
 _MAX_PARAMETERS: Final = 1024
 """Parameters of one endpoint that are described, headers and cookies among them; an attacker chooses names too."""
+_MAX_SHAPES: Final = 256
+"""Sets of parameters counted as one, before they are taken apart."""
 _PER_E: Final = 50.0
 """Buckets of a Spread per factor e: quantiles are within 1 % of a value that was seen."""
 _SCHEME_LENGTH: Final = 8
@@ -163,13 +167,18 @@ class _ResponseLearner:
 
 
 class _ParameterLearner:
-    __slots__ = ("calls", "first_ts", "last_ts", "latest", "values")
+    __slots__ = ("calls", "first_ts", "last_ts", "values")
 
     def __init__(self, ts: float) -> None:
         self.calls = 0
         self.values = 0
         self.first_ts = self.last_ts = ts
-        self.latest = -1
+
+    def add(self, seen: "_ShapeCount", times: int) -> None:
+        """Count calls that each had the parameter so many times."""
+        self.calls += seen.calls
+        self.values += seen.calls * times
+        self.first_ts, self.last_ts = min(self.first_ts, seen.first_ts), max(self.last_ts, seen.last_ts)
 
     def merge(self, other: "_ParameterLearner") -> None:
         self.calls += other.calls
@@ -180,6 +189,16 @@ class _ParameterLearner:
         return ParameterFacts(self.calls, self.values, self.first_ts, self.last_ts)
 
 
+class _ShapeCount:
+    """Calls with the same keys: how many, first and last."""
+
+    __slots__ = ("calls", "first_ts", "last_ts")
+
+    def __init__(self, ts: float) -> None:
+        self.calls = 0
+        self.first_ts = self.last_ts = ts
+
+
 class _EndpointLearner:
     def __init__(self, ts: float) -> None:
         self.calls = 0
@@ -187,19 +206,24 @@ class _EndpointLearner:
         self.first_ts = self.last_ts = ts
         self.responses: dict[int, _ResponseLearner] = {}
         self.parameters: dict[str, _ParameterLearner] = {}
+        self.shapes: dict[tuple[str, ...], _ShapeCount] = {}
         self.bodies: dict[BodyKind, int] = {}
         self.body_sizes = _Spreader()
         self.principals: dict[str, int] = {}
         self.schemes: dict[str, int] = {}
         self.ports: dict[int, int] = {}
 
-    def update(self, record: CallRecord, call: Call, *, taught: bool) -> None:
+    def update(self, record: CallRecord, call: Call, keys: tuple[str, ...], *, taught: bool) -> None:
         self.calls += 1
-        self.first_ts, self.last_ts = min(self.first_ts, record.ts), max(self.last_ts, record.ts)
+        ts = record.ts
+        if ts > self.last_ts:
+            self.last_ts = ts
+        elif ts < self.first_ts:
+            self.first_ts = ts
         self._add_response(record)
         if taught:
             self.taught += 1
-            self._add_request(call)
+            self._add_request(call, keys)
 
     def _add_response(self, record: CallRecord) -> None:
         status = -1 if record.status is None else record.status
@@ -214,25 +238,21 @@ class _EndpointLearner:
         if record.duration_ms is not None:
             response.durations.add(record.duration_ms)
 
-    def _add_request(self, call: Call) -> None:
-        ts, number, parameters = call.ts, self.taught, self.parameters
-        for parameter in call.parameters:
-            key = parameter.key
-            facts = parameters.get(key)
-            if facts is None:
-                if len(parameters) >= _MAX_PARAMETERS:
-                    continue
-                facts = parameters[key] = _ParameterLearner(ts)
-            facts.values += 1
-            if facts.latest != number:
-                facts.latest = number
-                facts.calls += 1
-                if ts > facts.last_ts:
-                    facts.last_ts = ts
-                elif ts < facts.first_ts:
-                    facts.first_ts = ts
-            if key == "header:authorization":
-                _count(self.schemes, _SCHEMES.get(_first_word(parameter.text), "other"), _MAX_STATUSES)
+    def _add_request(self, call: Call, keys: tuple[str, ...]) -> None:
+        seen = self.shapes.get(keys)
+        if seen is None:
+            if len(self.shapes) >= _MAX_SHAPES:
+                self._count_shapes()
+            seen = self.shapes[keys] = _ShapeCount(call.ts)
+        seen.calls += 1
+        if call.ts > seen.last_ts:
+            seen.last_ts = call.ts
+        elif call.ts < seen.first_ts:
+            seen.first_ts = call.ts
+        if "header:authorization" in keys:
+            for parameter in call.parameters:
+                if parameter.key == "header:authorization":
+                    _count(self.schemes, _SCHEMES.get(_first_word(parameter.text), "other"), _MAX_STATUSES)
         _count(self.bodies, call.body, _MAX_STATUSES)
         if call.body is not BodyKind.NONE:
             self.body_sizes.add(call.body_size)
@@ -240,7 +260,21 @@ class _EndpointLearner:
         if call.port:
             _count(self.ports, call.port, _MAX_PORTS)
 
+    def _count_shapes(self) -> None:
+        """Count the parameters of the calls so far: those with the same keys at once."""
+        for keys, seen in self.shapes.items():
+            for key, times in Tally(keys).items():
+                facts = self.parameters.get(key)
+                if facts is None:
+                    if len(self.parameters) >= _MAX_PARAMETERS:
+                        continue
+                    facts = self.parameters[key] = _ParameterLearner(seen.first_ts)
+                facts.add(seen, times)
+        self.shapes.clear()
+
     def merge(self, other: "_EndpointLearner") -> None:
+        self._count_shapes()
+        other._count_shapes()
         self.calls += other.calls
         self.taught += other.taught
         self.first_ts, self.last_ts = min(self.first_ts, other.first_ts), max(self.last_ts, other.last_ts)
@@ -262,6 +296,7 @@ class _EndpointLearner:
 
     def finish(self, keys: frozenset[str]) -> EndpointFacts:
         """Only parameters with these keys are told: those that the model knows."""
+        self._count_shapes()
         return EndpointFacts(
             self.calls,
             self.taught,
@@ -294,15 +329,18 @@ class DescriptionLearner:
         self._endpoints: dict[str, _EndpointLearner] = {}
         self._unmatched = 0
 
-    def update(self, record: CallRecord, call: Call, endpoint: str, *, taught: bool) -> None:
-        """Count one call; `endpoint` empty: it matched none. `taught`: it teaches what is normal there."""
+    def update(self, record: CallRecord, call: Call, endpoint: str, *, taught: bool, shape: Shape | None = None) -> None:
+        """Count one call; `endpoint` empty: it matched none. `taught`: it teaches what is normal there.
+
+        `shape` is the call's, None: not made yet.
+        """
         if not endpoint:
             self._unmatched += 1
             return
         learner = self._endpoints.get(endpoint)
         if learner is None:
             learner = self._endpoints[endpoint] = _EndpointLearner(record.ts)
-        learner.update(record, call, taught=taught)
+        learner.update(record, call, (shape or to_shape(call)).keys, taught=taught)
 
     def merge(self, other: "DescriptionLearner") -> None:
         """Take over another's calls; the other stays as it is."""

@@ -5,12 +5,14 @@ like data: many distinct ones below the same parent, few repeats, same continuat
 and their counts, and the number of paths kept is bounded: beyond the limit those with the smallest hashes stay, exactly counted.
 """
 
+from collections.abc import Sequence
+from functools import lru_cache
 from hashlib import blake2b
-from typing import Final
+from typing import Final, Protocol
 
-from authz_server.engine.call import CONNECTION, Call
+from authz_server.engine.call import CONNECTION
 from authz_server.engine.endpoint import WILDCARD
-from authz_server.engine.observe import names_itself
+from authz_server.engine.observe import MAX_NAME, is_name
 from trainer.support import Quorum, Support, rare_callers, sprayed
 
 __all__ = ["MAX_PATHS", "EndpointLearner", "Tokens"]
@@ -26,6 +28,30 @@ _NEW_RATE: Final = 0.02
 Tokens = tuple[str, ...]
 
 
+class Segment(Protocol):
+    """A path segment as far as it is looked at."""
+
+    @property
+    def text(self) -> str:
+        """Clear where it is a name, else masked."""
+
+    @property
+    def length(self) -> int:
+        """In characters, before it was cut."""
+
+
+class Addressed(Protocol):
+    """Where a call went."""
+
+    @property
+    def method(self) -> str:
+        """The HTTP method, or `CONNECTION`."""
+
+    @property
+    def segments(self) -> Sequence[Segment]:
+        """The path's, in order."""
+
+
 class EndpointLearner:
     """Counts (method, path with data segments replaced), then infers templates."""
 
@@ -34,10 +60,10 @@ class EndpointLearner:
         self._hash_limit = 1 << 64
         self._sprayers = Support()
 
-    def update(self, call: Call, caller: str, window: int = 0) -> None:
+    def update(self, call: Addressed, caller: str, window: int = 0) -> None:
         """Count one call."""
         named = call.method == CONNECTION  # a port is what is called
-        tokens = tuple([s.text if named or names_itself(s) else WILDCARD for s in call.segments])
+        tokens = tuple([one.text if named else _token(one.text, one.length <= MAX_NAME) for one in call.segments])
         self._support((call.method, tokens)).add(caller, window)
 
     def merge(self, other: "EndpointLearner") -> None:
@@ -77,6 +103,12 @@ class EndpointLearner:
             hashes = {key: _hash(key) for key in self._paths}
             self._hash_limit = sorted(hashes.values())[MAX_PATHS]
             self._paths = {key: support for key, support in self._paths.items() if hashes[key] < self._hash_limit}
+
+
+@lru_cache(maxsize=8192)
+def _token(text: str, whole: bool) -> str:  # noqa: FBT001
+    """Keep a segment that was a name (`observe.names_itself`), `whole`: no longer than one may be."""
+    return text if whole and is_name(text) else WILDCARD
 
 
 def _hash(key: tuple[str, Tokens]) -> int:

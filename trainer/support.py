@@ -85,12 +85,12 @@ class Support:
         self.callers: tuple[str, ...] = ()
         self.windows = 0
 
-    def add(self, caller: str, window: int = 0) -> None:
-        """Count one observation in a window, 0 to `WINDOWS` - 1; the empty caller is anonymous."""
-        self.count += 1
+    def add(self, caller: str, window: int = 0, times: int = 1) -> None:
+        """Count so many observations by one caller in a window, 0 to `WINDOWS` - 1; the empty caller is anonymous."""
+        self.count += times
         self.windows |= 1 << window
         if not caller:
-            self.anonymous += 1
+            self.anonymous += times
         elif caller not in self.callers and len(self.callers) < QUORUM:
             self.callers = (*self.callers, caller)
 
@@ -118,9 +118,9 @@ class Counter(Generic[Value]):
         self.overflowed = False
         self.sprayers = Support()
 
-    def add(self, value: Value, caller: str, window: int = 0) -> None:
-        """Count one observation of a value."""
-        self._support(value).add(caller, window)
+    def add(self, value: Value, caller: str, window: int = 0, times: int = 1) -> None:
+        """Count so many observations of a value by one caller in a window."""
+        self._support(value).add(caller, window, times)
 
     def add_support(self, value: Value, support: Support) -> None:
         """Count many observations of a value at once."""

@@ -1,10 +1,10 @@
 """What must be known of a workload before its profiles can be learned: endpoints, callers, silences, times. Mergeable."""
 
-from authz_server.engine.call import Call
 from authz_server.engine.record import CallRecord
-from trainer.eligible import caller_of, teaches, was_refused
+from trainer.eligible import caller_of, succeeded, was_refused
 from trainer.fit_endpoint import EndpointLearner
 from trainer.fit_sequence import GapLearner
+from trainer.partial_record import SurveyedCall
 from trainer.support import CallerCounts
 
 __all__ = ["Survey"]
@@ -23,19 +23,21 @@ class Survey:
         self.first_ts = float("inf")
         self.last_ts = float("-inf")
 
-    def update(self, record: CallRecord, call: Call, window: int = 0) -> None:
+    def update(self, record: CallRecord | SurveyedCall, window: int = 0) -> None:
         """Count one call that may calibrate."""
-        self.first_ts = min(self.first_ts, record.ts)
-        self.last_ts = max(self.last_ts, record.ts)
+        if record.ts < self.first_ts:
+            self.first_ts = record.ts
+        if record.ts > self.last_ts:
+            self.last_ts = record.ts
         if record.session:
             self.gaps.update(record.session, record.ts)
         caller = caller_of(record)
         self.callers.add(caller)
-        if teaches(record):
+        if succeeded(record):
             self.teaching += 1
-            self.endpoints.update(call, caller, window)
+            self.endpoints.update(record, caller, window)
         elif was_refused(record):
-            self.failing.update(call, caller, window)
+            self.failing.update(record, caller, window)
 
     def merge(self, other: "Survey") -> None:
         """Take over another's calls."""

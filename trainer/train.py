@@ -10,7 +10,8 @@ in life.
 import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from typing import Final, NamedTuple
+from functools import partial
+from typing import Final, NamedTuple, Protocol, TypeVar, cast
 
 import msgspec
 from joblib import Parallel, delayed, effective_n_jobs
@@ -27,12 +28,14 @@ from authz_server.engine.model import Manifest, ReadyModel, WorkloadModel
 from authz_server.engine.record import CallRecord, to_parsed_call
 from trainer.calibrate import MIN_OWN, CalibrationLearner, mesh_calibration
 from trainer.description import Description, DescriptionLearner, encode_description
-from trainer.eligible import calibrates, caller_of, teaches, was_refused
+from trainer.eligible import calibrates, caller_of, succeeded, was_refused
 from trainer.endpoint_cost import CostLearner
 from trainer.fit_follow import FollowLearner
 from trainer.fit_model import NUMERIC, ModelLearner, Plan, merged
 from trainer.fit_volume import VolumeLearner
-from trainer.store import read_calls
+from trainer.partial_record import CountedCall, SurveyedCall
+from trainer.shape import to_shape
+from trainer.store import scan
 from trainer.support import WINDOWS
 from trainer.survey import Survey
 from trainer.suspects import Suspects
@@ -50,10 +53,18 @@ _MIN_WORKLOADS: Final = 2
 _MIN_CALLS: Final = 50
 """Below this many teaching calls a workload gets no model: it is watched on."""
 
+Record = TypeVar("Record", bound=CallRecord | CountedCall | SurveyedCall)
 Progress = Callable[[str, int, int], None]
 """Is told a phase, calls done and calls in all."""
 Change = Callable[[WorkloadModel], WorkloadModel]
 """Is applied to each model before it is calibrated: how `bench` switches checks off and keeps the calibration honest."""
+
+
+class Source(Protocol):
+    """Where calls come from: the same ones in time order each time, with all fields or with those that a pass needs."""
+
+    def __call__(self, record_type: type[Record], /) -> Iterable[Record]:
+        """Read them all."""
 
 
 class Learned(NamedTuple):
@@ -76,14 +87,15 @@ class _Workload:
         self._survey = Survey()
         self._seen = 0
 
-    def survey(self, record: CallRecord) -> None:
+    def survey(self, record: CallRecord | SurveyedCall) -> None:
         """Take one call in the second pass."""
-        self._survey.update(record, to_parsed_call(record), self._next(WINDOWS))
+        self._survey.update(record, self._next(WINDOWS))
 
     def surveyed(self) -> int:
         """End the second pass; return how many calls teach."""
         self._plan = Plan(self._survey, self._numeric)
         self._blocks = [ModelLearner(self._plan) for _ in range(BLOCKS)]
+        self._block = 0
         self._description = DescriptionLearner()
         self._costs = CostLearner()
         self._begin()
@@ -92,16 +104,21 @@ class _Workload:
     def learn(self, record: CallRecord) -> None:
         """Take one call in the third pass."""
         window = self._next(WINDOWS)
-        succeeded = teaches(record)
+        well = succeeded(record)
         call = to_parsed_call(record)
         endpoint, _ = self._plan.table.match(call.method, call.segments)
-        taught = bool(endpoint) and (succeeded or (endpoint in self._plan.failing and was_refused(record)))
-        self._description.update(record, call, endpoint, taught=taught)
+        taught = bool(endpoint) and (well or (endpoint in self._plan.failing and was_refused(record)))
+        shape = to_shape(call)
+        self._description.update(record, call, endpoint, taught=taught, shape=shape)
         self._costs.update(record, endpoint)
         if taught:
             history = self._caller(record)
-            self._blocks[window * BLOCKS // WINDOWS].update(record, call, endpoint, history, window)
-            if history is not None and succeeded:
+            block = window * BLOCKS // WINDOWS
+            if block != self._block:
+                self._blocks[self._block].settle()
+                self._block = block
+            self._blocks[block].update(record, call, endpoint, history, window, shape)
+            if history is not None and well:
                 add_step(history, endpoint)
 
     def learned(self) -> None:
@@ -128,7 +145,7 @@ class _Workload:
             found = score(call, ready, match, history)
             self._calibration.update(match[0], to_score(found))
             self._suspects.update(caller_of(record), to_score([one for one in found if one.code not in EDGE_CODES]))
-        if history is not None and endpoint and teaches(record):
+        if history is not None and endpoint and succeeded(record):
             add_step(history, endpoint)
 
     def suspects(self) -> frozenset[str]:
@@ -181,11 +198,21 @@ def learn_calls(
 
     Raises TrainingError when no workload has enough calls.
     """
-    return _together(_learn_workloads(records, progress, change, numeric), records)
+    source = _whole(records)
+    return _together(_learn_workloads(source, progress, change, numeric), source)
+
+
+def _whole(records: Callable[[], Iterable[CallRecord]]) -> Source:
+    """Give records in memory as they are, whichever fields are asked for: they have them all."""
+
+    def read(_: type[Record], /) -> Iterable[Record]:
+        return cast("Iterable[Record]", records())
+
+    return read
 
 
 def _learn_workloads(
-    records: Callable[[], Iterable[CallRecord]],
+    source: Source,
     progress: Progress = lambda *_: None,
     change: Change = lambda model: model,
     numeric: frozenset[FindingCode] = NUMERIC,
@@ -193,7 +220,7 @@ def _learn_workloads(
     learned: dict[str, Learned] = {}
     left_out: dict[str, frozenset[str]] = {}
     for last in (False, False, True):
-        found = _round(records, left_out, learned.keys() - left_out.keys(), progress, change, numeric)
+        found = _round(source, left_out, learned.keys() - left_out.keys(), progress, change, numeric)
         learned |= {name: workload.finish() for name, workload in found.items()}
         suspects = {name: workload.suspects() - left_out.get(name, frozenset()) for name, workload in found.items()}
         suspects = {name: callers for name, callers in suspects.items() if callers}
@@ -205,11 +232,11 @@ def _learn_workloads(
     return [one for _, one in sorted(learned.items())]
 
 
-def _together(learned: list[Learned], records: Callable[[], Iterable[CallRecord]]) -> list[Learned]:
+def _together(learned: list[Learned], source: Source) -> list[Learned]:
     """Learn what only all workloads together tell: which calls follow which, in one more pass, and how odd calls are anywhere."""
     if len(learned) < _MIN_WORKLOADS:
         return learned
-    return _with_follows(_with_mesh(learned), records)
+    return _with_follows(_with_mesh(learned), source)
 
 
 def _with_mesh(learned: list[Learned]) -> list[Learned]:
@@ -223,10 +250,10 @@ def _with_mesh(learned: list[Learned]) -> list[Learned]:
     ]
 
 
-def _with_follows(learned: list[Learned], records: Callable[[], Iterable[CallRecord]]) -> list[Learned]:
+def _with_follows(learned: list[Learned], source: Source) -> list[Learned]:
     tables = {one.model.workload: EndpointTable(one.model.endpoints) for one in learned}
     learner = FollowLearner()
-    for record in records():
+    for record in source(SurveyedCall):
         table = tables.get(record.workload)
         if table is not None and record.split != "test" and record.label != 1:
             learner.update(record, table.match(record.method, record.segments)[0])
@@ -237,7 +264,7 @@ def _with_follows(learned: list[Learned], records: Callable[[], Iterable[CallRec
 
 
 def _round(
-    records: Callable[[], Iterable[CallRecord]],
+    source: Source,
     left_out: Mapping[str, frozenset[str]],
     done: Collection[str],
     progress: Progress,
@@ -246,22 +273,26 @@ def _round(
 ) -> dict[str, _Workload]:
     """Run the four passes for all workloads but those that are `done`, without the callers that are `left_out`."""
 
-    def eligible() -> Iterator[CallRecord]:
-        return (one for one in records() if calibrates(one) and one.workload not in done and not _is_left_out(one, left_out))
+    def eligible(record_type: type[Record]) -> Iterator[Record]:
+        return (
+            one
+            for one in source(record_type)
+            if calibrates(one) and one.workload not in done and not (left_out and _is_left_out(one, left_out))
+        )
 
     counts: dict[str, int] = {}
-    for record in eligible():
-        counts[record.workload] = counts.get(record.workload, 0) + 1
+    for counted in eligible(CountedCall):
+        counts[counted.workload] = counts.get(counted.workload, 0) + 1
     total = sum(counts.values())
     workloads = {name: _Workload(name, calls, change, numeric) for name, calls in sorted(counts.items())}
-    for record in _watched(eligible(), "survey", total, progress):
+    for record in _watched(eligible(SurveyedCall), "survey", total, progress):
         workloads[record.workload].survey(record)
     teaching = {name: workload.surveyed() for name, workload in workloads.items()}
     workloads = {name: workload for name, workload in workloads.items() if teaching[name] >= _MIN_CALLS}
     if not workloads and not done:
         found = ", ".join(f"{name or 'unnamed'}: {calls}" for name, calls in teaching.items()) or "none at all"
         raise TrainingError(f"expected at least {_MIN_CALLS} successful calls of one workload, got {found}")
-    _learn_and_score(workloads, eligible, total, progress)
+    _learn_and_score(workloads, lambda: eligible(CallRecord), total, progress)
     return workloads
 
 
@@ -278,12 +309,12 @@ def _learn_and_score(
             workloads[record.workload].score(record)
 
 
-def _is_left_out(record: CallRecord, left_out: Mapping[str, frozenset[str]]) -> bool:
+def _is_left_out(record: CallRecord | CountedCall | SurveyedCall, left_out: Mapping[str, frozenset[str]]) -> bool:
     callers = left_out.get(record.workload)
     return callers is not None and caller_of(record) in callers
 
 
-def _watched(records: Iterable[CallRecord], phase: str, total: int, progress: Progress) -> Iterator[CallRecord]:
+def _watched(records: Iterable[Record], phase: str, total: int, progress: Progress) -> Iterator[Record]:
     for done, record in enumerate(records, 1):
         yield record
         if done % 1000 == 0 or done == total:
@@ -293,7 +324,8 @@ def _watched(records: Iterable[CallRecord], phase: str, total: int, progress: Pr
 def train(store: str, out: str, key_id: str, jobs: int = 1, progress: Progress = lambda *_: None) -> Manifest:
     """Learn a store and publish the bundle; with `jobs` other than 1 the workloads are shared out among processes."""
     if jobs == 1:
-        learned = learn_calls(lambda: read_calls(store), progress)
+        source = partial(scan, store)
+        learned = _together(_learn_workloads(source, progress), source)
     else:
         parts = effective_n_jobs(jobs)
         found = Parallel(n_jobs=parts)(delayed(_train_part)(store, part, parts) for part in range(parts))
@@ -302,14 +334,14 @@ def train(store: str, out: str, key_id: str, jobs: int = 1, progress: Progress =
             raise TrainingError(
                 f"expected at least {_MIN_CALLS} successful calls of one workload, found no workload with as many"
             )
-        learned = _together(learned, lambda: read_calls(store))
+        learned = _together(learned, partial(scan, store))
     descriptions = {one.model.workload: encode_description(one.description) for one in learned}
     return write_bundle(out, [one.model for one in learned], time.time(), key_id, descriptions)
 
 
 def _train_part(store: str, part: int, parts: int) -> list[Learned]:
-    def mine() -> Iterator[CallRecord]:
-        return (record for record in read_calls(store) if sum(record.workload.encode()) % parts == part)
+    def mine(record_type: type[Record], /) -> Iterator[Record]:
+        return (record for record in scan(store, record_type) if sum(record.workload.encode()) % parts == part)
 
     try:
         return _learn_workloads(mine)

@@ -6,13 +6,19 @@ the number of learned templates.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Final, Protocol
 
-from authz_server.engine.call import Parameter
-
-__all__ = ["WILDCARD", "EndpointTable", "path_parameters"]
+__all__ = ["WILDCARD", "EndpointTable", "Segment", "path_parameters"]
 
 WILDCARD: Final = "{*}"
+
+
+class Segment(Protocol):
+    """A path segment as far as matching looks at it."""
+
+    @property
+    def text(self) -> str:
+        """Clear where it is a name, else masked."""
 
 
 class _Node:
@@ -41,7 +47,7 @@ class EndpointTable:
                     node = node.literals.setdefault(part, _Node())
             node.methods[method] = endpoint
 
-    def match(self, method: str, segments: Sequence[Parameter]) -> tuple[str, tuple[str, ...]]:
+    def match(self, method: str, segments: Sequence[Segment]) -> tuple[str, tuple[str, ...]]:
         """Find the endpoint of a call.
 
         Its text and nothing, or an empty text and the methods that the best matching template is known with (none: no template).
@@ -53,7 +59,7 @@ class EndpointTable:
         return "", tuple(sorted(other.methods)) if other is not None else ()
 
 
-def _find(node: _Node, segments: Sequence[Parameter], position: int, method: str | None) -> _Node | None:
+def _find(node: _Node, segments: Sequence[Segment], position: int, method: str | None) -> _Node | None:
     while position < len(segments):
         text = segments[position].text
         literal = node.literals.get(text)

@@ -14,7 +14,8 @@ from authz_server.engine.finding import FindingCode
 from authz_server.engine.parameters import EndpointProfile, Interval, ParameterProfile, score_call, score_parameter
 from tests.factories_engine import JSON, OBSERVER, VALUES, call, codes, json_call, parameter
 from tests.partition import merged, parts_of
-from trainer.fit_parameters import EndpointProfileLearner, ParameterLearner, SharedLearner
+from trainer.fit_parameters import EndpointProfileLearner, SharedLearner
+from trainer.parameter_learner import ParameterLearner
 from trainer.prior import Prior
 from trainer.support import Quorum
 

@@ -10,9 +10,9 @@ from openapi_schema_validator import OAS31Validator
 from authz_server.engine.finding import FindingCode
 from authz_server.engine.parameters import Interval
 from tests.factories_engine import OBSERVER, SURPRISES, VALUES, parameter_profile, word_profile
-from trainer.fit_parameters import ParameterLearner
 from trainer.openapi.schema import progress, value_schema
 from trainer.openapi.words import to_vocabulary
+from trainer.parameter_learner import ParameterLearner
 from trainer.prior import Prior
 from trainer.support import Quorum
 
