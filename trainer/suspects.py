@@ -1,8 +1,9 @@
 """Callers whose calls are odd far too often to be by chance: they neither teach nor calibrate.
 
 An attacker who is already there while we learn would otherwise make novelty look usual. If N of a caller's n calls are odd where
-a share q of everybody else's is, the chance of that is the binomial's upper tail; below `_CHANCE` it is the caller. Where such
-callers make up more of the traffic than `_MAX_SHARE`, the workload changed, and nobody is left out.
+a share q of everybody else's is, the chance of that is the binomial's upper tail; below `_CHANCE` it is the caller. The same odd
+thing again and again counts once: whoever has a long name has it in every call, and by himself can't make it look usual. Where
+such callers make up more of the traffic than `_MAX_SHARE`, the workload changed, and nobody is left out.
 """
 
 from typing import Final
@@ -19,6 +20,7 @@ _MIN_ODD: Final = 3
 _CHANCE: Final = 1e-6
 _MAX_SHARE: Final = 0.05
 _MAX_CALLERS: Final = 200_000
+_MAX_ODD: Final = 256
 
 
 class Suspects:
@@ -26,24 +28,26 @@ class Suspects:
 
     def __init__(self) -> None:
         self._calls: dict[str, int] = {}
-        self._odd: dict[str, int] = {}
+        self._odd: dict[str, set[str]] = {}
         self._total = self._total_odd = 0
 
-    def update(self, caller: str, score: float) -> None:
-        """Count one held-out call; nothing can be said of anonymous ones."""
+    def update(self, caller: str, score: float, what: str) -> None:
+        """Count one held-out call; `what` names the oddest thing about it. Nothing can be said of anonymous ones."""
         self._total += 1
         self._total_odd += score >= ODD
         if caller and (caller in self._calls or len(self._calls) < _MAX_CALLERS):
             self._calls[caller] = self._calls.get(caller, 0) + 1
             if score >= ODD:
-                self._odd[caller] = self._odd.get(caller, 0) + 1
+                odd = self._odd.setdefault(caller, set())
+                if len(odd) < _MAX_ODD:
+                    odd.add(what)
 
     def finish(self, quorum: Quorum) -> frozenset[str]:
         """Name the suspects; a heavy caller is a population and never one."""
         found = {
             caller
             for caller, odd in self._odd.items()
-            if odd >= _MIN_ODD and caller not in quorum.heavy and self._chance(caller, odd) < _CHANCE
+            if len(odd) >= _MIN_ODD and caller not in quorum.heavy and self._chance(caller, len(odd)) < _CHANCE
         }
         if sum(self._calls[caller] for caller in found) > _MAX_SHARE * self._total:
             return frozenset()

@@ -22,7 +22,7 @@ from authz_server.engine.decide import score, to_score
 from authz_server.engine.edges import EDGE_CODES
 from authz_server.engine.endpoint import EndpointTable
 from authz_server.engine.errors import TrainingError
-from authz_server.engine.finding import FindingCode
+from authz_server.engine.finding import FindingCode, Surprise
 from authz_server.engine.history import CallerHistory, History, add_step
 from authz_server.engine.model import Manifest, ReadyModel, WorkloadModel
 from authz_server.engine.record import CallRecord, to_parsed_call
@@ -144,7 +144,7 @@ class _Workload:
             match = ready.match(call)
             found = score(call, ready, match, history)
             self._calibration.update(match[0], to_score(found))
-            self._suspects.update(caller_of(record), to_score([one for one in found if one.code not in EDGE_CODES]))
+            self._suspects.update(caller_of(record), *_oddity(match[0], found))
         if history is not None and endpoint and succeeded(record):
             add_step(history, endpoint)
 
@@ -172,6 +172,15 @@ class _Workload:
 
     def _caller(self, record: CallRecord) -> CallerHistory | None:
         return self._history.caller(self._name, record.session, record.ts) if record.session else None
+
+
+def _oddity(endpoint: str, found: list[Surprise]) -> tuple[float, str]:
+    """Tell how odd a call is apart from who calls, and name the oddest thing about it."""
+    odd = [one for one in found if one.code not in EDGE_CODES]
+    if not odd:
+        return 0.0, ""
+    most = max(odd, key=lambda one: one.amount)
+    return to_score(odd), f"{endpoint} {most.code} {most.key} {most.seen}"
 
 
 def train_calls(
