@@ -165,7 +165,7 @@ def _unjudged(call: Call, basis: Basis, rule: Rule, decision_id: str, revision: 
 
 def _quarantined(call: Call, rule: Rule, decision_id: str, revision: str, finding: Finding) -> Verdict:
     verdict = _unjudged(call, Basis.QUARANTINE, rule, decision_id, revision)
-    return msgspec.structs.replace(verdict, action=Action.DENY, findings=(finding,))
+    return msgspec.structs.replace(verdict, action=Action.DENY, reasons=(finding,))
 
 
 def _not_http(call: Call, rule: Rule, decision_id: str, revision: str) -> Verdict:

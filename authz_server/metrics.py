@@ -123,8 +123,8 @@ class Metrics:
             counts = self._local.counts = _Counts()
             self._counts.append(counts)
         workload = self._workload_labels.get(verdict.workload) or self._new_workload(verdict.workload)
-        findings = verdict.findings
-        key = (verdict.action, verdict.basis, verdict.mode, workload, findings[0].code if findings else None)
+        reasons = verdict.reasons
+        key = (verdict.action, verdict.basis, verdict.mode, workload, reasons[0].code if reasons else None)
         try:
             counts.decisions[key] += 1
         except KeyError:

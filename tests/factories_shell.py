@@ -51,7 +51,7 @@ def verdict(**changes: Any) -> Verdict:
 
 
 def deny(**changes: Any) -> Verdict:
-    return verdict(**{"action": Action.DENY, "p_value": 1e-5, "findings": (finding(),), **changes})
+    return verdict(**{"action": Action.DENY, "p_value": 1e-5, "reasons": (finding(),), **changes})
 
 
 def enforcement(*, workloads: dict[str, WorkloadPolicy] | None = None, **defaults: Any) -> Enforcement:

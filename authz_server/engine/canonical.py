@@ -17,7 +17,7 @@ from authz_server.engine.call import CONNECTION, BodyKind, Call, Caller, Flag, K
 from authz_server.engine.claims import unverified_claims
 from authz_server.engine.observe import MAX_CUT_NAME, Observer, bounded_name
 from authz_server.engine.policy import SessionSource
-from authz_server.engine.target import split_pairs, split_target
+from authz_server.engine.target import MAX_SEGMENTS, split_pairs, split_target
 
 __all__ = ["MAX_HEADERS", "MAX_PARAMETERS", "RawCall", "to_call", "to_workload"]
 
@@ -25,6 +25,7 @@ MAX_HEADERS: Final = 64
 MAX_PARAMETERS: Final = 384
 _MAX_METHOD: Final = 32
 
+_PATH_KEYS: Final = tuple([f"path:{position}" for position in range(MAX_SEGMENTS + 1)])
 _METHOD = re.compile(rf"(?!{CONNECTION}\Z)[A-Z][A-Z_-]{{0,31}}\Z")
 
 _TRANSPORT_HEADERS: Final = frozenset(
@@ -67,10 +68,7 @@ def to_workload(principal: str, context_workload: str, authority: str) -> str:
     The authority is compared without port and case; it is the client's word, so use it only where nothing better is known.
     """
     if principal:
-        parts = principal.removeprefix("spiffe://").split("/")
-        if len(parts) == 5 and parts[1] == "ns" and parts[3] == "sa":
-            return f"{parts[2]}/{parts[4]}"
-        return principal.removeprefix("spiffe://")[:256]
+        return _cached_peer(principal) if len(principal) <= _CACHED_PRINCIPAL else _to_peer(principal)
     if context_workload:
         return context_workload[:256]
     host = authority.lower()
@@ -78,12 +76,25 @@ def to_workload(principal: str, context_workload: str, authority: str) -> str:
     return host[:256]
 
 
+def _to_peer(principal: str) -> str:
+    name = principal.removeprefix("spiffe://")
+    parts = name.split("/")
+    if len(parts) == 5 and parts[1] == "ns" and parts[3] == "sa":
+        return f"{parts[2]}/{parts[4]}"
+    return name[:256]
+
+
+_CACHED_PRINCIPAL: Final = 256
+_cached_peer = lru_cache(maxsize=1024)(_to_peer)
+
+
 def to_call(raw: RawCall, observer: Observer, sources: Sequence[SessionSource] = ()) -> Call:
     """Normalise one request. Never raises: what can't be read is a Flag. The dearest stage of a Check (`bench speed`)."""
     if not raw.http:
         return _to_connection(raw, observer, sources)
     flags: set[Flag] = set()
-    segments, query = split_target(raw.target, flags)
+    parts, query = split_target(raw.target, flags)
+    segment = observer.segment
     cookie = raw.headers.get("cookie")
     cookies = split_pairs(cookie, ";", flags) if cookie else []
     parameters: list[Parameter] = []
@@ -100,7 +111,7 @@ def to_call(raw: RawCall, observer: Observer, sources: Sequence[SessionSource] =
         raw.ts,
         raw.workload,
         raw.method if _METHOD.match(raw.method) else _shown_method(raw.method),
-        tuple([observer.segment(f"path:{i}", text, extra) for i, (text, extra) in enumerate(segments)]),
+        tuple([segment(key, text, extra) for key, (text, extra) in zip(_PATH_KEYS, parts, strict=False)]),
         tuple(parameters),
         tuple(sorted(flags)) if flags else (),
         _to_caller(raw, observer, cookies, sources),
@@ -152,17 +163,17 @@ def _add_body(parameters: list[Parameter], raw: RawCall, observer: Observer, fla
 
 
 def _add_leaves(parameters: list[Parameter], prefix: str, leaves: list[Leaf], observer: Observer) -> None:
-    scalar, text = observer.scalar, observer.text
+    scalar, text, add = observer.scalar, observer.text, parameters.append
     for name, value, extra, typed in leaves:
         if typed:
-            if isinstance(value, Kind):
-                parameters.append(Parameter(prefix + name, value, 0, 0, ""))
+            if type(value) is Kind:
+                add(Parameter(prefix + name, value, 0, 0, ""))
             else:
-                parameters.append(scalar(prefix + name, value))
+                add(scalar(prefix + name, value))
         elif type(value) is Fact:
-            parameters.append(observer.segment(prefix + name, str(value)))
+            add(observer.segment(prefix + name, str(value)))
         else:
-            parameters.append(text(prefix + name, value, extra))  # type: ignore[arg-type]  # without a type of its own it is text
+            add(text(prefix + name, value, extra))  # type: ignore[arg-type]  # without a type of its own it is text
 
 
 def _add_query(parameters: list[Parameter], query: str, observer: Observer, flags: set[Flag]) -> None:
@@ -177,6 +188,7 @@ def _add_query(parameters: list[Parameter], query: str, observer: Observer, flag
 
 def _add_headers(parameters: list[Parameter], headers: dict[str, str], observer: Observer, flags: set[Flag]) -> None:
     count = 0
+    text, add = observer.text, parameters.append
     for name, value in headers.items():
         key = _header_key(name if len(name) < MAX_CUT_NAME else name[:MAX_CUT_NAME])
         if not key:
@@ -185,7 +197,7 @@ def _add_headers(parameters: list[Parameter], headers: dict[str, str], observer:
         if count > MAX_HEADERS:
             flags.add(Flag.TOO_MANY)
             return
-        parameters.append(observer.text(key, value))
+        add(text(key, value))
 
 
 @lru_cache(maxsize=4096)
@@ -210,7 +222,10 @@ def _to_caller(
 
 def _from_source(source: SessionSource, raw: RawCall, cookies: Sequence[tuple[str, str, int]]) -> str:
     if source.cookie:
-        return next((f"cookie {value}" for name, value, _ in cookies if name == source.cookie), "")
+        for name, value, _ in cookies:
+            if name == source.cookie:
+                return f"cookie {value}"
+        return ""
     if source.header:
         value = raw.headers.get(source.header, "")
         if source.header == "x-forwarded-for":

@@ -69,7 +69,7 @@ class EndpointProfile(msgspec.Struct, frozen=True, gc=False):
 
 def combination(call: Call) -> str:
     """Name the combination of query and body parameters of a call: their sorted, distinct keys."""
-    keys = tuple([p.key for p in call.parameters if p.key[0] == "q" or p.key[0] == "b"])
+    keys = tuple([key for parameter in call.parameters if (key := parameter.key)[0] in "qb"])
     return _cached_combination(keys) if len(keys) <= _CACHED_KEYS else _combination(keys)
 
 
@@ -100,7 +100,9 @@ def score_call(call: Call, positions: tuple[int, ...], profile: EndpointProfile,
             if known is None:
                 _add_unknown(parameter, profile, shared, found)
                 continue
-        _score(parameter, known, found)
+        values = known.values
+        if values is None or parameter.digest not in values:  # most values are known ones: no further call for these
+            _score(parameter, known, found)
     if call.body is not BodyKind.TRUNCATED:
         _score_combination(call, profile, found)
     _score_form(call, profile, found)

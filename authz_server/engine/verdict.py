@@ -45,9 +45,11 @@ class Basis(StrEnum):
     """Judging failed: answered by `failure_mode_allow`."""
 
 
-class Verdict(msgspec.Struct, frozen=True, omit_defaults=True):
+class Verdict(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """Allow or deny, and why. `p_value` is 1 where nothing was judged; `endpoint` is empty where no template matched.
 
+    `reasons`: what is odd, the strongest first; those that the models gave are put into words only where somebody asks for
+    `findings`, since nobody does for most calls and the words cost more than the rest of a Verdict.
     `method` and `path` are the call's as they may be shown; `caller` is its principal, `session` its session's digest.
     `retry_after`: seconds until its caller's pace is normal again, where that is the only reason for a deny; else 0.
     """
@@ -62,7 +64,7 @@ class Verdict(msgspec.Struct, frozen=True, omit_defaults=True):
     p_value: float = 1.0
     score: float = 0.0
     budget: float = 0.0
-    findings: tuple[Finding, ...] = ()
+    reasons: tuple[Surprise | Finding, ...] = ()
     method: str = ""
     path: str = ""
     caller: str = ""
@@ -79,7 +81,12 @@ class Verdict(msgspec.Struct, frozen=True, omit_defaults=True):
     @property
     def reason(self) -> str:
         """The first reason's code, or the basis where there is none: short, from a closed set, fit for a label."""
-        return self.findings[0].code.value if self.findings else self.basis.value
+        return self.reasons[0].code if self.reasons else self.basis
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """The reasons in words."""
+        return tuple([to_finding(one, self.endpoint) if isinstance(one, Surprise) else one for one in self.reasons])
 
 
 def to_verdict(judgement: Judgement, call: Call, rule: Rule, decision_id: str, revision: str) -> Verdict:
@@ -100,7 +107,7 @@ def to_verdict(judgement: Judgement, call: Call, rule: Rule, decision_id: str, r
         judgement.p_value,
         judgement.score,
         rule.budget,
-        tuple([to_finding(s, judgement.endpoint) for s in judgement.surprises[:_MAX_FINDINGS]]) if judgement.surprises else (),
+        judgement.surprises[:_MAX_FINDINGS],
         call.method,
         call.path,
         call.caller.principal,

@@ -70,7 +70,7 @@ def test_a_would_be_deny_is_not_refused() -> None:
 
 @given(st.text(max_size=50), st.floats(allow_nan=True), st.text(max_size=50))
 def test_any_verdict_is_one_line(text: str, number: float, path: str) -> None:
-    line = encode_line(to_line(deny(path=path, findings=(finding(seen=text),), p_value=number, request_id=text), 1e-4))
+    line = encode_line(to_line(deny(path=path, reasons=(finding(seen=text),), p_value=number, request_id=text), 1e-4))
 
     assert 1 == line.count(b"\n")
     assert path == json.loads(line)["path"]

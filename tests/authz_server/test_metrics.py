@@ -40,8 +40,8 @@ def test_decisions_are_counted_by_their_labels() -> None:
     for _ in range(3):
         metrics.observe(verdict(), 1e-4)
     metrics.observe(deny(), 1e-4)
-    metrics.observe(deny(mode=Mode.DRY_RUN, findings=(finding(code=FindingCode.PRECEDENCE), finding())), 1e-4)
-    metrics.observe(deny(basis=Basis.NOT_HTTP, findings=()), 1e-4)
+    metrics.observe(deny(mode=Mode.DRY_RUN, reasons=(finding(code=FindingCode.PRECEDENCE), finding())), 1e-4)
+    metrics.observe(deny(basis=Basis.NOT_HTTP, reasons=()), 1e-4)
 
     assert {
         ("allow", "enforce", "shop/cart", "judged", "false"): 3,

@@ -37,7 +37,7 @@ def verdict(**changes: Any) -> Verdict:
 
 
 def deny(**changes: Any) -> Verdict:
-    return verdict(**{"action": Action.DENY, "p_value": 1e-5, "findings": (FINDING,), **changes})
+    return verdict(**{"action": Action.DENY, "p_value": 1e-5, "reasons": (FINDING,), **changes})
 
 
 def parsed(made: Verdict) -> CheckResponse:
@@ -112,7 +112,7 @@ def test_deny_is_problem_details_with_the_decision_id_and_no_reason() -> None:
 
 @pytest.mark.parametrize("code", list(FindingCode))
 def test_what_the_client_gets_says_nothing_of_why(code: FindingCode) -> None:
-    one, other = deny(findings=(msgspec.structs.replace(FINDING, code=code),)), deny(endpoint="", p_value=1e-9, revision="x")
+    one, other = deny(reasons=(msgspec.structs.replace(FINDING, code=code),)), deny(endpoint="", p_value=1e-9, revision="x")
     assert parsed(one).denied_response == parsed(other).denied_response
     shown = str(parsed(one).denied_response)
     assert not [word for word in ("count", "48,211", "range", "cart", "r-2026", "1e-05") if word in shown]

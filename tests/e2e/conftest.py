@@ -19,6 +19,7 @@ from demo.identities import Authority
 from demo.processes import ROOT, Process, accepts, free_ports
 from tests.e2e.echo import GRPC_METHOD, GRPC_SERVICE
 from tests.e2e.parts import COOKIE, TALK, AuthzServer, Proxy, channel, environment, eventually, policy
+from tests.e2e.small_mesh import SmallMesh, running
 from tests.e2e.traffic import new_session, visit
 
 VISITS = 200
@@ -117,6 +118,15 @@ def enforcing(directory: Path, authz_address: str, bundle: Path) -> Iterator[Aut
     path = policy(place / "enforcement.yaml")
     with AuthzServer(place, listen=authz_address, policy=path, bundle=bundle, record=place / "store") as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def small_mesh(directory: Path, authority: Authority, services: Services) -> Iterator[SmallMesh]:
+    """A mesh that knows who calls whom and what must follow."""
+    place = directory / "small_mesh"
+    place.mkdir()
+    with running(place, authority, services.http) as mesh:
+        yield mesh
 
 
 @pytest.fixture

@@ -24,6 +24,7 @@ import grpc
 import yaml
 from envoy.service.auth.v3.external_auth_pb2 import CheckRequest
 from envoy.service.auth.v3.external_auth_pb2_grpc import AuthorizationStub
+from envoy_data_plane.envoy.config.bootstrap.v3 import Bootstrap
 from prometheus_client.parser import text_string_to_metric_families
 
 from authz_server.engine.record import CallRecord
@@ -221,7 +222,7 @@ class Client:
 class Proxy:
     """A real Envoy in front of `service` (host:port) that asks the server at `authz`; `changes` are those of `Authz`.
 
-    `inbound` turns on mutual TLS with clients.
+    `inbound` turns on mutual TLS with clients. `change` is applied to its configuration at last.
     """
 
     def __init__(
@@ -232,6 +233,7 @@ class Proxy:
         *,
         workload: str = SHOP,
         inbound: TlsFiles | None = None,
+        change: Callable[[Bootstrap], Bootstrap] = lambda bootstrap: bootstrap,
         **changes: Any,
     ) -> None:
         self.port, self._admin = free_ports(2)
@@ -251,7 +253,7 @@ class Proxy:
             authz=Authz(authz, **usual | changes),
             access_log=self._access_log,
         )
-        bootstrap = save(sidecar(options), directory / f"{options.name}.pb")
+        bootstrap = save(change(sidecar(options)), directory / f"{options.name}.pb")
         self._process = start_envoy(options.name, bootstrap, self._admin, directory, wait=False)
 
     def __enter__(self) -> Self:

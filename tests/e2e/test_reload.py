@@ -13,7 +13,7 @@ import pytest
 from authz_server.bundle import load_bundle, write_bundle
 from authz_server.engine.observe import Observer
 from tests.e2e.parts import HASH_KEY, SHOP, AuthzServer, Proxy, eventually, policy
-from tests.e2e.traffic import ODD, Step, browse
+from tests.e2e.traffic import ODD, Step, browse, new_session
 
 KEY_ID = Observer(HASH_KEY).key_id
 THREADS = 4
@@ -32,13 +32,14 @@ class Seen(NamedTuple):
 
 @contextmanager
 def load(proxy: Proxy, step: Step) -> Iterator[Seen]:
-    """Call as fast as may be, until the end of the block."""
+    """Call as fast as may be, each time as somebody else, until the end of the block."""
     seen = Seen([[] for _ in range(THREADS)])
     ended = Event()
 
     def call(statuses: list[int]) -> None:
         with proxy.client() as client:
             while not ended.is_set():
+                client.session = new_session()  # one caller's pace, and a step after itself, would be odd soon
                 statuses.append(client.take(step).status)
 
     threads = [Thread(target=call, args=(statuses,)) for statuses in seen.threads]

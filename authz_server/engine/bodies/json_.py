@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from authz_server.engine.bodies.leaf import MAX_DEPTH, MAX_LEAVES, Leaf, pointer_part
+from authz_server.engine.bodies.leaf import MAX_DEPTH, MAX_LEAVES, Leaf, child
 from authz_server.engine.call import Flag, Kind
 
 __all__ = ["MALFORMED", "parse", "parse_lines", "to_leaves"]
@@ -52,8 +52,8 @@ def _walk(node: dict[str, object] | list[object], pointer: str, depth: int, leav
         keys = len(node)
         items = node.items()
         for key, value in islice(items, MAX_LEAVES + 1) if keys > MAX_LEAVES else items:
-            name = f"{pointer}/{pointer_part(key)}"
-            if isinstance(value, dict | list):
+            name = child(pointer, key)
+            if type(value) is dict or type(value) is list:  # msgspec makes no subclasses; `isinstance` of both is far dearer
                 keys += _walk(value, name, depth + 1, leaves)
             else:
                 leaves.append((name, value, 0, True))  # type: ignore[arg-type]
@@ -62,7 +62,7 @@ def _walk(node: dict[str, object] | list[object], pointer: str, depth: int, leav
         leaves.append((pointer, Kind.ARRAY, 0, True))
     name = pointer + "/*"
     for value in node[: MAX_LEAVES + 1]:
-        if isinstance(value, dict | list):
+        if type(value) is dict or type(value) is list:
             keys += _walk(value, name, depth + 1, leaves)
         else:
             leaves.append((name, value, 0, True))  # type: ignore[arg-type]

@@ -5,7 +5,7 @@ from typing import Final
 
 from authz_server.engine.observe import MAX_NAME, is_name
 
-__all__ = ["MAX_DEPTH", "MAX_LEAVES", "Fact", "Leaf", "Scalar", "pointer_part", "rounded_size"]
+__all__ = ["MAX_DEPTH", "MAX_LEAVES", "Fact", "Leaf", "Scalar", "child", "pointer_part", "rounded_size"]
 
 MAX_DEPTH: Final = 12
 """Containers inside the outermost one that are read."""
@@ -31,6 +31,21 @@ Names are JSON pointers (RFC 6901) with `*` for any array index where the format
 def pointer_part(key: str) -> str:
     """Make one part of a name of a key: what isn't a programmer's choice but data (a map from ids) is `{*}`."""
     return _pointer_part(key) if len(key) <= MAX_NAME else "{long}"
+
+
+def child(pointer: str, key: str) -> str:
+    """Extend a pointer by a key, as `pointer_part` names it."""
+    if len(key) > MAX_NAME or len(pointer) > _CACHED_POINTER:
+        return f"{pointer}/{pointer_part(key)}"
+    return _cached_child(pointer, key)
+
+
+_CACHED_POINTER: Final = 128
+
+
+@lru_cache(maxsize=4096)
+def _cached_child(pointer: str, key: str) -> str:
+    return f"{pointer}/{_pointer_part(key)}"
 
 
 @lru_cache(maxsize=4096)

@@ -149,6 +149,11 @@ def test_to_score_does_not_depend_on_order(amounts: list[tuple[str, int]], rng: 
     assert to_score(found) == to_score(rng.sample(found, len(found)))
 
 
+@pytest.mark.parametrize("code", [FindingCode.NUMERIC_FOREST, FindingCode.NUMERIC_CLUSTER])
+def test_a_view_of_the_whole_call_counts_a_quarter_even_alone(code: FindingCode) -> None:
+    assert to_score([surprise(key="", code=code, amount=4.0)]) == 1.0
+
+
 def test_score_alone_needs_no_calibration() -> None:
     made = call("GET", "/cart/items?count=-1")
     assert codes(score(made, READY, READY.match(made), None)) == [FindingCode.RANGE]

@@ -71,7 +71,7 @@ def test_double_slash_never_loses_a_segment_to_an_authority() -> None:
 
 
 def test_latin1_segment_is_read_and_marked() -> None:
-    assert split_target("/caf%E9", set())[0] == [("caf\u00e9", NOT_UTF8)]
+    assert split_target("/caf%E9", set())[0] == (("caf\u00e9", NOT_UTF8),)
 
 
 def test_overlong_utf8_is_marked_not_decoded_to_a_dot() -> None:
@@ -92,6 +92,15 @@ def test_too_long_target_is_cut_and_flagged() -> None:
     segments, query = split_target("/" + "a" * 2 * MAX_TARGET + "?b=c", flags)
     assert (len(segments[0][0]), query) == (MAX_TARGET - 1, "")
     assert {Flag.TOO_MANY} == flags
+
+
+def test_a_path_seen_before_raises_the_same_flags_again() -> None:
+    seen: list[set[Flag]] = []
+    for _ in range(2):
+        flags = {Flag.TOO_MANY}
+        split_target("/a/../b;c", flags)
+        seen.append(flags)
+    assert seen[0] == seen[1] == {Flag.TOO_MANY, Flag.DOT_SEGMENT, Flag.PATH_PARAMETER}
 
 
 @given(st.text(max_size=200))

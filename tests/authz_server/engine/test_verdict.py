@@ -53,7 +53,7 @@ def test_verdict_carries_everything_that_answers_and_logs_derive_from() -> None:
         1e-4,
         4.0,
         1e-3,
-        made.findings,
+        made.reasons,
         "GET",
         "/cart/items",
         PRINCIPAL,
@@ -62,6 +62,15 @@ def test_verdict_carries_everything_that_answers_and_logs_derive_from() -> None:
         NOON,
     )
     assert (made.reason, len(made.findings)) == ("range", 1)
+
+
+def test_reasons_stay_as_the_models_gave_them_until_somebody_asks_for_words() -> None:
+    made = verdict(1e-4)
+    assert made.reasons == judgement(1e-4, FindingCode.RANGE).surprises
+    (reason,) = judgement(1e-4, FindingCode.RANGE).surprises
+    assert made.findings == (to_finding(reason, "GET /cart/items"),)
+    told = msgspec.structs.replace(made, reasons=made.findings)
+    assert (told.reason, told.findings) == (made.reason, made.findings)
 
 
 EXCESS = Excess(1e-6, 0, (812.0,) * len(METERS), NOON, "its callers", normal(), 10.0, FindingCode.PACE_CALLS)

@@ -31,6 +31,7 @@ def study_of(records: list[CallRecord], path: Path, wanted: int | None = 2, **se
     return publish_study(None, store, str(path / "out"), wanted=wanted, observer=OBSERVER, **settings)  # type: ignore[arg-type]
 
 
+@pytest.mark.usefixtures("coarse")
 def test_a_study_finds_what_the_clusters_restate_and_that_labels_agree(tmp_path: Path) -> None:
     records = [
         one(number, label=label, attack="bot" if label else None)
@@ -47,27 +48,42 @@ def test_a_study_finds_what_the_clusters_restate_and_that_labels_agree(tmp_path:
     assert "agreement is **good** (adjusted Rand index 1.000)" in report
 
 
-def test_every_file_is_there_and_the_report_links_to_no_other(tmp_path: Path) -> None:
-    study_of(shop(30), tmp_path, None)
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with a store of 120 calls, and in `out` a study of 90 of them."""
+    path = tmp_path_factory.mktemp("published")
+    store = store_of(shop(120), path / "store")
+    publish_study(None, store, str(path / "out"), wanted=None, seed=5, sample=90, observer=OBSERVER)
+    return path
+
+
+def test_every_file_is_there_and_the_report_links_to_no_other(published: Path) -> None:
     stems = ("counts", "sizes", "clusters", "silhouettes", "explanations")
     pictures = {f"{stem}.{ending}" for stem in stems for ending in ("png", "svg")}
     assert {"report.md", "report.html", "features.csv", "study.json"} | pictures == {
-        one.name for one in (tmp_path / "out").iterdir()
+        one.name for one in (published / "out").iterdir()
     }
-    report = (tmp_path / "out" / "report.md").read_text()
+    report = (published / "out" / "report.md").read_text()
     assert [True] * 5 == [f"]({stem}.png)" in report for stem in stems]
-    figures = json.loads((tmp_path / "out" / "study.json").read_text())
-    assert (30, 30, 24) == (figures["traffic"]["calls"], figures["sampled"], figures["train"])
+    figures = json.loads((published / "out" / "study.json").read_text())
+    assert (120, 90, 72) == (figures["traffic"]["calls"], figures["sampled"], figures["train"])
 
 
-def test_the_same_store_and_seed_give_the_same_files(tmp_path: Path) -> None:
-    store = store_of(shop(120), tmp_path / "store")
-    for out in ("first", "second"):
-        publish_study(None, store, str(tmp_path / out), wanted=None, seed=5, sample=90, observer=OBSERVER)
-    files = [{file.name: file.read_bytes() for file in (tmp_path / out).iterdir()} for out in ("first", "second")]
+def test_a_sample_is_said_to_be_one(published: Path) -> None:
+    assert "a sample of 90 went into the table" in (published / "out" / "report.md").read_text()
+    assert 90 == len(list(csv.reader((published / "out" / "features.csv").read_text().splitlines()))) - 1
+
+
+def test_the_command_tells_what_it_did_and_the_same_store_and_seed_give_the_same_files(published: Path, tmp_path: Path) -> None:
+    """In another process, where whatever a hash or an earlier plot leaves behind is another."""
+    store = str(published / "store")
+    done = run("--store", store, "--out", str(tmp_path / "out"), "--clusters", "auto", "--seed", "5", "--sample", "90")
+    assert (0, True) == (done.returncode, done.stderr.startswith("read 120 calls, kept 90 in "))
+    files = [{file.name: file.read_bytes() for file in (place / "out").iterdir()} for place in (published, tmp_path)]
     assert files[0] == files[1]
 
 
+@pytest.mark.usefixtures("coarse")
 @pytest.mark.parametrize(
     ("records", "clusters"),
     [
@@ -100,18 +116,12 @@ def test_odd_traffic_is_studied_without_a_warning(records: list[CallRecord], clu
     assert "nan" not in (tmp_path / "out" / "study.json").read_text().lower()
 
 
+@pytest.mark.usefixtures("coarse")
 def test_one_workload_can_be_chosen(tmp_path: Path) -> None:
     found = study_of(
         [*shop(20), *[order(number, workload="shop/pay") for number in range(100, 110)]], tmp_path, workload="shop/pay"
     )
     assert ({"shop/pay": 10}, 10) == (found.traffic.workloads, found.sampled)
-
-
-def test_a_sample_is_said_to_be_one(tmp_path: Path) -> None:
-    found = study_of(shop(120), tmp_path, sample=50)
-    assert (120, 50) == (found.traffic.calls, found.sampled)
-    assert "a sample of 50 went into the table" in (tmp_path / "out" / "report.md").read_text()
-    assert 50 == len(list(csv.reader((tmp_path / "out" / "features.csv").read_text().splitlines()))) - 1
 
 
 def test_an_empty_store_is_an_error(tmp_path: Path) -> None:
@@ -138,6 +148,7 @@ def test_other_numbers_of_clusters_are_refused(text: str) -> None:
         to_wanted(text)
 
 
+@pytest.mark.usefixtures("coarse")
 def test_a_file_of_calls_gives_the_same_study_under_another_name(tmp_path: Path) -> None:
     lines = [json.dumps({"method": "GET", "path": f"/a/{n}", "resp_size": n % 7, "status": 200 + n % 2}) for n in range(50)]
     outs = []
@@ -153,14 +164,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
-def test_the_command_tells_what_it_did(tmp_path: Path) -> None:
-    store = store_of(shop(30), tmp_path / "store")
-    done = run("--store", store, "--out", str(tmp_path / "out"), "--clusters", "3", "--seed", "1")
-    assert (0, True) == (done.returncode, done.stderr.startswith("read 30 calls, kept 30 in "))
-    assert 3 == json.loads((tmp_path / "out" / "study.json").read_text())["clustering"]["clusters"]
-
-
-@pytest.mark.parametrize("arguments", [("--clusters", "1"), ("--clusters", "many"), ("--workload", "shop/none")])
+@pytest.mark.parametrize("arguments", [("--clusters", "1"), ("--workload", "shop/none")])
 def test_the_command_refuses_in_one_line(arguments: tuple[str, ...], tmp_path: Path) -> None:
     done = run("--store", store_of(shop(3), tmp_path / "store"), "--out", str(tmp_path / "out"), *arguments)
     assert (2, 1, True) == (done.returncode, len(done.stderr.splitlines()), done.stderr.startswith("error: "))

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from authz_server.engine.bodies.json_ import parse, to_leaves
+from authz_server.engine.bodies.leaf import child, pointer_part
 from authz_server.engine.call import Flag
 
 DUPLICATES = [
@@ -69,3 +70,9 @@ def test_flag_agrees_with_the_standard_library(text: str) -> None:
     flags: set[Flag] = set()
     to_leaves(parse(text), text.encode(), flags)
     assert repeated == (Flag.DUPLICATE_KEY in flags)
+
+
+@pytest.mark.parametrize("pointer", ["", "/items/*", "/very" * 40])
+@pytest.mark.parametrize("key", ["id", "", "a/b~c", "7f3e2b1c-0000-4000-8000-000000000000", "k" * 65])
+def test_a_child_is_named_alike_seen_before_or_not(pointer: str, key: str) -> None:
+    assert [f"{pointer}/{pointer_part(key)}"] * 2 == [child(pointer, key), child(pointer, key)]
