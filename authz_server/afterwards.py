@@ -7,14 +7,16 @@ call's own entry starts the wait, so an entry that is lost is a call that isn't 
 The second kind is a combination of parameters that never succeeded, as a login without its password: such a call may be let
 through, since failing so is usual, and when it succeeds after all that is an alert.
 
-Silence must not be taken for absence either: a Check may reach another replica, or none while we are down. So what should have
-followed is believed to be missing only where this process itself has seen it follow `WARM` times, and nearly always. Callers
-count once in that, or one who skips the audit again and again would make skipping it look normal.
+Silence must not be taken for absence either: a Check may reach another replica, or none while we are down. So replicas tell each
+other what they saw (`elsewhere.py`), and nothing is missing before all have told; where one doesn't for `PATIENCE` seconds,
+nobody knows. And what should have followed is believed to be missing only where this process has learned `WARM` times that it
+followed, and nearly always. Callers count once in that, or one who skips the audit again and again would make skipping it look
+normal.
 """
 
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from math import log10
 from threading import Lock
 from typing import Final, NamedTuple
@@ -22,21 +24,24 @@ from typing import Final, NamedTuple
 import msgspec
 
 from authz_server.bundle import Bundle
+from authz_server.elsewhere import ALONE, Elsewhere, Quarantined, Sighting
 from authz_server.engine.call import Call
 from authz_server.engine.canonical import to_workload
-from authz_server.engine.finding import Finding, FindingCode
-from authz_server.engine.follow import Follow, Place, missing, outcome_class, to_surprise
+from authz_server.engine.finding import Finding, FindingCode, Surprise
+from authz_server.engine.follow import Follow, Place, applies, missing, outcome_class, to_surprise
 from authz_server.engine.policy import Enforcement, Mode
 from authz_server.engine.record import OutcomeRecord
 from authz_server.engine.verdict import Action, Basis, Verdict, to_finding
 from authz_server.histories.visit import join_key
 
-__all__ = ["GRACE_SECONDS", "WARM", "Afterwards"]
+__all__ = ["GRACE_SECONDS", "PATIENCE", "WARM", "Afterwards"]
 
 GRACE_SECONDS: Final = 0.5
 """How long after a call's access log entry what it causes may still come. Envoy buffers entries for 1 s by default."""
 WARM: Final = 30
 """Times that something must have followed while this process watched before its absence means anything."""
+PATIENCE: Final = 5.0
+"""Seconds to wait until all replicas have told what they saw."""
 _RELIABLE: Final = 0.05
 """Share of callers for whom it may have been missing, beyond which we evidently don't see what follows."""
 _ODD_IF_SUCCESSFUL: Final = frozenset({FindingCode.MISSING_PARAMETER, FindingCode.UNKNOWN_COMBINATION})
@@ -44,6 +49,8 @@ _ODD_IF_SUCCESSFUL: Final = frozenset({FindingCode.MISSING_PARAMETER, FindingCod
 _MAX_UNDER_WAY: Final = 20_000
 _MAX_QUARANTINED: Final = 10_000
 _MAX_TRACKED_CALLERS: Final = 1_000
+_MOST_ASKED: Final = 500
+"""Requests that others are asked about at a time."""
 
 
 class _Cause(NamedTuple):
@@ -87,11 +94,16 @@ class Afterwards:
     """Watches for what must follow. `note` and `quarantine_of` are on the request path; `poll` is called a few times a second."""
 
     def __init__(
-        self, bundle: Callable[[], Bundle], enforcement: Callable[[], Enforcement], alert: Callable[[Verdict], None]
+        self,
+        bundle: Callable[[], Bundle],
+        enforcement: Callable[[], Enforcement],
+        alert: Callable[[Verdict], None],
+        elsewhere: Elsewhere = ALONE,
     ) -> None:
         self._bundle = bundle
         self._enforcement = enforcement
         self._alert = alert
+        self._elsewhere = elsewhere
         self._lock = Lock()
         self._known: Bundle | None = None
         self._concerned: frozenset[str] = frozenset()
@@ -99,7 +111,8 @@ class Afterwards:
         self._causes: OrderedDict[str, _Cause] = OrderedDict()
         self._ids: dict[str, str] = {}
         self._due: deque[_Due] = deque()
-        self._tracks: dict[tuple[Place, Place, Place], _Track] = {}
+        self._held: list[_Due] = []
+        self._tracks: dict[tuple[Place, Place, tuple[Place, ...]], _Track] = {}
         self._quarantine: OrderedDict[str, tuple[float, Finding]] = OrderedDict()
         self.alerts = 0
         self.unsure = 0
@@ -108,7 +121,7 @@ class Afterwards:
     def note(self, call: Call, verdict: Verdict) -> None:
         """Take note of a call that is let through; costs nothing where nothing is odd and nothing must follow."""
         endpoint = verdict.endpoint
-        odd = next((one for one in verdict.findings if one.code in _ODD_IF_SUCCESSFUL), None) if verdict.findings else None
+        odd = _odd_if_successful(verdict) if verdict.reasons else None
         bundle = self._bundle()
         if bundle is not self._known:
             self._concerned = _concerned(bundle)
@@ -128,20 +141,30 @@ class Afterwards:
             request = self._requests[call.request_id] = _Request()
             if len(self._requests) > _MAX_UNDER_WAY:
                 self._requests.popitem(last=False)
-        request.places.setdefault(to_workload(call.caller.principal, "", ""), set()).add((call.workload, endpoint))
+        caller = to_workload(call.caller.principal, "", "")
+        request.places.setdefault(caller, set()).add((call.workload, endpoint))
+        self._elsewhere.saw(call.request_id, Sighting(caller, call.workload, endpoint))
 
     def _expect(self, cause: _Cause) -> None:
         call = cause.call
+        key = join_key(call.request_id, call.workload, call.method)
         self._causes[cause.decision_id] = cause
-        self._ids[join_key(call.request_id, call.workload, call.method)] = cause.decision_id
+        self._ids[key] = cause.decision_id
+        self._elsewhere.expects(cause.decision_id, key)
         if len(self._causes) > _MAX_UNDER_WAY:
             self._forget(self._causes.popitem(last=False)[1])
 
     def settle(self, record: OutcomeRecord, now: float | None = None) -> None:
         """Take note of how a call ended; what must follow it has `GRACE_SECONDS` from now."""
+        if record.request_id and record.workload in self._concerned:
+            self._elsewhere.saw(record.request_id, Sighting("", record.workload, ""))
+        if not self._settle(record, time.monotonic() if now is None else now):
+            self._elsewhere.ended(record)
+
+    def _settle(self, record: OutcomeRecord, now: float) -> bool:
+        """Tell whether it was a call of ours that something depends on."""
         if not self._requests and not self._causes:
-            return
-        now = time.monotonic() if now is None else now
+            return False
         with self._lock:
             request = self._requests.get(record.request_id)
             if request is not None and record.workload:
@@ -149,7 +172,7 @@ class Afterwards:
             decision_id = record.id or self._ids.get(join_key(record.request_id, record.workload, record.method), "")
             cause = self._causes.pop(decision_id, None)
             if cause is None:
-                return
+                return False
             self._forget(cause)
         if cause.odd is not None and 200 <= record.status < 400:
             self._raise(cause, (_to_success(cause.odd),), now)
@@ -157,22 +180,43 @@ class Afterwards:
             request = self._requests.get(cause.call.request_id)
             ready = self._bundle().models.get(cause.call.workload)
             if request is None or ready is None:
-                return
+                return True
             outcomes = ready.model.follows.get(cause.endpoint, {})
             follows = outcomes.get(outcome_class(record.status)) or outcomes.get("")
             if follows:
                 self._due.append(_Due(now + GRACE_SECONDS, cause, request, follows))
+        return True
 
     def poll(self, now: float | None = None) -> None:
-        """Raise the alerts that are due."""
+        """Hear what others saw, and raise the alerts that are due."""
         now = time.monotonic() if now is None else now
-        while self._due and self._due[0].at <= now:
-            due = self._due.popleft()
-            with self._lock:
-                gone = self._missing(due)
-            if gone:
-                endpoint = due.cause.endpoint
-                self._raise(due.cause, tuple([to_finding(to_surprise(endpoint, follow), endpoint) for follow in gone]), now)
+        due = self._held
+        while self._due and self._due[0].at <= now and len(due) < _MOST_ASKED:
+            due.append(self._due.popleft())
+        news = self._elsewhere.exchange([one.cause.call.request_id for one in due])
+        for quarantined in news.quarantined:
+            self._refuse(quarantined, now)
+        for record in news.ended:
+            self._settle(record, now)
+        self._held = []
+        for one, seen in zip(due, news.seen, strict=True):
+            if not self._judge(one, seen, now - news.age, now):
+                self._held.append(one)
+
+    def _judge(self, due: _Due, seen: Collection[Sighting], told_until: float, now: float) -> bool:
+        """Raise an alert if something is missing; return whether that could be told, or can't any more."""
+        with self._lock:
+            _add(due.request, seen)
+            if told_until < due.at and _absent(due):
+                if now < due.at + PATIENCE:
+                    return False
+                self.unsure += 1
+                return True
+            gone = self._missing(due)
+        if gone:
+            endpoint = due.cause.endpoint
+            self._raise(due.cause, tuple([to_finding(to_surprise(endpoint, follow), endpoint) for follow in gone]), now)
+        return True
 
     def quarantine_of(self, session: str, now: float | None = None) -> Finding | None:
         """Tell why a caller is in quarantine, None if it isn't."""
@@ -186,10 +230,10 @@ class Afterwards:
         """List what is missing and would have been seen."""
         place = (due.cause.call.workload, due.cause.endpoint)
         caused = due.request.places.get(due.cause.call.workload, set())
-        gone = [follow for follow in missing(due.follows, caused) if follow.workload not in due.request.heard]
+        gone = _absent(due)
         believed = []
         for follow in due.follows:
-            if follow.given[0] and follow.given not in caused:
+            if not applies(follow, caused):
                 continue
             track = self._tracks.setdefault((place, (follow.workload, follow.endpoint), follow.given), _Track())
             if follow not in gone:
@@ -213,11 +257,9 @@ class Afterwards:
         self.alerts += 1
         session = call.caller.session
         if rule.quarantine_seconds > 0 and rule.mode is Mode.ENFORCE and session:
-            with self._lock:
-                self._quarantine[session] = (now + rule.quarantine_seconds, _to_quarantine(findings[0], cause.decision_id))
-                self._quarantine.move_to_end(session)
-                if len(self._quarantine) > _MAX_QUARANTINED:
-                    self._quarantine.popitem(last=False)
+            quarantined = Quarantined(session, rule.quarantine_seconds, _to_quarantine(findings[0], cause.decision_id))
+            self._refuse(quarantined, now)
+            self._elsewhere.quarantine(quarantined)
         self._alert(
             Verdict(
                 Action.DENY,
@@ -240,10 +282,40 @@ class Afterwards:
             )
         )
 
+    def _refuse(self, quarantined: Quarantined, now: float) -> None:
+        session, seconds, finding = quarantined
+        with self._lock:
+            self._quarantine[session] = (now + seconds, finding)
+            self._quarantine.move_to_end(session)
+            if len(self._quarantine) > _MAX_QUARANTINED:
+                self._quarantine.popitem(last=False)
+
     def _forget(self, cause: _Cause) -> None:
         key = join_key(cause.call.request_id, cause.call.workload, cause.call.method)
         if self._ids.get(key) == cause.decision_id:
             del self._ids[key]
+
+
+def _odd_if_successful(verdict: Verdict) -> Finding | None:
+    for one in verdict.reasons:
+        if one.code in _ODD_IF_SUCCESSFUL:
+            return to_finding(one, verdict.endpoint) if isinstance(one, Surprise) else one
+    return None
+
+
+def _add(request: _Request, seen: Collection[Sighting]) -> None:
+    """Add what others saw under a request id."""
+    for caller, workload, endpoint in seen:
+        if endpoint:
+            request.places.setdefault(caller, set()).add((workload, endpoint))
+        else:
+            request.heard.add(workload)
+
+
+def _absent(due: _Due) -> list[Follow]:
+    """List what should have followed and wasn't seen."""
+    caused = due.request.places.get(due.cause.call.workload, set())
+    return [follow for follow in missing(due.follows, caused) if follow.workload not in due.request.heard]
 
 
 def _concerned(bundle: Bundle) -> frozenset[str]:

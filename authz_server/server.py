@@ -30,6 +30,7 @@ from authz_server.bundle import BundleDirectory
 from authz_server.check import Checker
 from authz_server.credentials import server_credentials
 from authz_server.decision_log import DecisionLog
+from authz_server.elsewhere import ALONE
 from authz_server.enforcement import EnforcementFile
 from authz_server.engine.call import Call
 from authz_server.engine.errors import MeshwardenError, SettingError
@@ -37,6 +38,7 @@ from authz_server.engine.observe import Observer
 from authz_server.engine.record import OutcomeRecord
 from authz_server.engine.verdict import Verdict
 from authz_server.histories.memory import MemoryHistories
+from authz_server.histories.redis_elsewhere import RedisElsewhere
 from authz_server.histories.redis_histories import RedisHistories
 from authz_server.log import configure
 from authz_server.metrics import Metrics
@@ -85,7 +87,8 @@ class Server:
         self.policy, self.bundle, self.log, self.recorder, self.admin, self._grpc = policy, bundle, log, recorder, admin, server
         self.metrics = Metrics(lambda: {*self.bundle.current.models, *self.policy.current.workloads})
         self.histories = histories
-        self.afterwards = Afterwards(lambda: self.bundle.current, lambda: self.policy.current, self._take_alert)
+        self._elsewhere = ALONE if settings.history == "memory" else RedisElsewhere(settings.history, _replica(settings))
+        self.afterwards = Afterwards(lambda: self.bundle.current, lambda: self.policy.current, self._take_alert, self._elsewhere)
         self.checker = Checker(
             lambda: self.policy.current,
             lambda: self.bundle.current,
@@ -157,6 +160,8 @@ class Server:
         if isinstance(self.histories, RedisHistories):
             self.histories.close()
         self._alerts.close()
+        if isinstance(self._elsewhere, RedisElsewhere):
+            self._elsewhere.close()
         if self.recorder is not None:
             self.recorder.close(max(5.0, self.settings.grace_seconds))
         self.log.close()
@@ -231,8 +236,11 @@ def _recorder(settings: Settings) -> Recorder | None:
 def _histories(settings: Settings) -> MemoryHistories | RedisHistories:
     if settings.history == "memory":
         return MemoryHistories(time.time())
-    replica = f"{socket.gethostname()} {settings.listen}"
-    return RedisHistories(settings.history, settings.history_timeout_ms / 1e3, settings.threads, replica)
+    return RedisHistories(settings.history, settings.history_timeout_ms / 1e3, settings.threads, _replica(settings))
+
+
+def _replica(settings: Settings) -> str:
+    return f"{socket.gethostname()} {settings.listen}"
 
 
 def _remove_stale_socket(path: Path) -> None:

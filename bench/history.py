@@ -1,4 +1,4 @@
-"""Callers' histories: what a shared one adds to a Check, what a tracked caller weighs, and a million callers thrown at each.
+"""Callers' histories and paces: what shared ones add to a Check, what a caller weighs, and a million callers thrown at each.
 
 The Checks are the real Checker's in this process, on the seeded mesh, by turns with histories in memory, in a Redis and in a
 Valkey on loopback: differences within one run. A flood goes to the histories themselves, since the rest of a Check keeps nothing.
@@ -18,14 +18,16 @@ import msgspec
 from authz_server.afterwards import Afterwards
 from authz_server.bundle import Bundle, load_bundle, write_bundle
 from authz_server.check import Checker
-from authz_server.engine.history import MAX_CALLERS
+from authz_server.engine.history import MAX_CALLERS, Past
 from authz_server.engine.observe import Observer
+from authz_server.engine.pace import BITS, Footprint
 from authz_server.engine.policy import Enforcement, Rule
 from authz_server.engine.record import OutcomeRecord
 from authz_server.histories.memory import MemoryHistories
 from authz_server.histories.redis_errand import to_question
 from authz_server.histories.redis_histories import RedisHistories
 from authz_server.histories.redis_link import connector
+from authz_server.histories.redis_scripts import caller_key, decision_key, pace_key
 from authz_server.histories.visit import Histories, Visit, join_key
 from bench import workload
 from bench.servers import resident_bytes
@@ -42,6 +44,7 @@ _REAL: Final = 1_000
 _TURNS: Final = 100
 """How often each of them comes: between two of its calls so much of the flood arrives."""
 _PIPELINE: Final = 200
+_SHOP: Final = "shop/shop"
 _ENDPOINTS: Final = tuple(f"POST /shop/action-{number}/{{*}}" for number in range(12))
 
 
@@ -127,13 +130,15 @@ def _weights(servers: dict[Kind, RedisServer]) -> dict[str, Any]:
         server.tell("FLUSHALL")
         connect = connector(server.url, 5.0)(0)
         connect.run_all([to_question(_visit(session, step), "0") for session, step in _walks()])
-        keys = [f"{{meshwarden:1}}:c:shop/shop:{session:012x}" for session in (1, 200)]
-        keys += ["{meshwarden:1}:d:" + _visit(1, 0).decision_id]
+        callers = [f"{session:012x}" for session in (1, 200)]
+        keys = [caller_key(_SHOP, caller) for caller in callers] + [pace_key("s", _SHOP, caller) for caller in callers]
+        keys += [decision_key(_visit(1, 0).decision_id)]
         found[kind.value] = [int(server.tell("MEMORY", "USAGE", key)[1:].split(b"\r")[0]) for key in keys]
         connect.close()
     rows = [(name, *[f"{size:,.0f}" for size in sizes]) for name, sizes in found.items()]
-    header = ("bytes a caller", "1 step", "200 steps, 12 endpoints", "a call that waits")
-    print(table("\nMemory of a tracked caller", header, [(*row, "")[:4] for row in rows]))
+    header = ("bytes of a", "caller: 1 step", "200 steps, 12 endpoints", "pace: 1 call", "200 calls", "call that waits")
+    title = "\nMemory of a tracked caller; in this process its history with two paces, of its session and its address"
+    print(table(title, header, [(*row, "", "", "")[:6] for row in rows]))
     return found
 
 
@@ -156,10 +161,10 @@ def _weigh_memory(steps: int) -> float:
 
 def _tell_flood(options: Options, found: dict[str, Any]) -> None:
     rows = [
-        (name, f"{one['limit']}", f"{one['mb']:.0f}", f"{one['kept']:,}", f"{one['known']:,}", f"{one['seconds']:.0f}")
+        (name, one["limit"], f"{one['mb']:.0f}", *[f"{one[key]:,.0f}" for key in ("kept", "known", "paced", "seconds")])
         for name, one in found.items()
     ]
-    header = ("histories in", "limit", "MB", "callers, keys kept", f"of {_REAL:,} real ones known", "s")
+    header = ("histories in", "limit", "MB", "callers, keys kept", f"of {_REAL:,} real ones known", "their paces", "s")
     between = options.callers // _TURNS
     title = f"\n{options.callers:,} invented callers, one call each; {between:,} between two calls of each of {_REAL:,} real ones"
     print(table(title, header, rows))
@@ -182,9 +187,16 @@ def _flood_memory(options: Options) -> dict[str, Any]:
     seconds = _throw(options, lambda visits: [histories.visit(visit) for visit in visits])
     megabytes = (resident_bytes(os.getpid()) - before) / 1e6
     kept = len(histories)
-    pasts = [histories.visit(_visit(session, 0)) for session in range(_REAL)]
-    known = sum(past is not None and len(past.ever) == len(_ENDPOINTS) for past in pasts)
-    return {"limit": f"{MAX_CALLERS:,} callers", "mb": megabytes, "kept": kept, "known": known, "seconds": seconds}
+    pasts: list[Past | None] = [histories.visit(_visit(session, _TURNS)) for session in range(_REAL)]
+    known, paced = _count_known(pasts)
+    return {
+        "limit": f"{MAX_CALLERS:,} callers",
+        "mb": megabytes,
+        "kept": kept,
+        "known": known,
+        "paced": paced,
+        "seconds": seconds,
+    }
 
 
 def _flood_redis(options: Options, server: RedisServer) -> dict[str, Any]:
@@ -196,12 +208,19 @@ def _flood_redis(options: Options, server: RedisServer) -> dict[str, Any]:
     kept = int(server.tell("DBSIZE")[1:].split(b"\r")[0])
     link.close()
     with RedisHistories(server.url, 1.0, 1, "bench", 0.0) as histories:
-        pasts = [histories.visit(_visit(session, 0)) for session in range(_REAL)]
+        pasts: list[Past | None] = [histories.visit(_visit(session, _TURNS)) for session in range(_REAL)]
+    known, paced = _count_known(pasts)
+    return {"limit": f"{_LIMIT_MB} MiB", "mb": megabytes, "kept": kept, "known": known, "paced": paced, "seconds": seconds}
+
+
+def _count_known(pasts: Sequence[Past | None]) -> tuple[int, int]:
+    """Count the callers whose whole history is there, and those whose pace isn't that of a new one."""
     known = sum(past is not None and len(past.ever) == len(_ENDPOINTS) for past in pasts)
-    return {"limit": f"{_LIMIT_MB} MiB", "mb": megabytes, "kept": kept, "known": known, "seconds": seconds}
+    return known, sum(past is not None and past.paces.session.age > 0.0 for past in pasts)
 
 
 def _visit(session: int, step: int) -> Visit:
     decision_id = f"{session * 1_000 + step:032x}"
-    key = join_key(f"{session:08x}-0000-4000-8000-{step:012x}", "shop/shop", "POST")
-    return Visit(decision_id, 1.0, "shop/shop", f"{session:012x}", _ENDPOINTS[step % len(_ENDPOINTS)], key)
+    key = join_key(f"{session:08x}-0000-4000-8000-{step:012x}", _SHOP, "POST")
+    endpoint, footprint = step % len(_ENDPOINTS), Footprint(1.0, step % len(_ENDPOINTS), (step % BITS,))
+    return Visit(decision_id, 1.0 + step, _SHOP, f"{session:012x}", _ENDPOINTS[endpoint], key, f"{session:012x}", footprint)

@@ -1,6 +1,7 @@
-"""How fast callers go, as far as this process sees it: the counters beside histories that are kept elsewhere.
+"""How fast callers go, as far as this process sees it: what is judged by while the Redis that counts for all can't be asked.
 
-Each replica counts its own share, so a caller that spreads its calls over several is seen at a fraction of its pace by each.
+Each replica counts its own share, so a caller that spreads its calls over several is seen at a fraction of its pace by each. It
+counts all the time, so that an outage doesn't make everybody new.
 """
 
 from threading import Lock

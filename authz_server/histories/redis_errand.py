@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from authz_server.engine.record import OutcomeRecord
 from authz_server.histories import redis_scripts as scripts
+from authz_server.histories.redis_paces import to_arguments
 from authz_server.histories.redis_scripts import MARK_KEY, REPLICAS_KEY, Script
 from authz_server.histories.visit import Visit, join_key
 
@@ -16,36 +17,38 @@ class Errand(NamedTuple):
 
     script: Script
     keys: tuple[str, ...]
-    args: tuple[str, ...]
+    args: tuple[str | bytes, ...]
 
 
 def to_question(visit: Visit, settling_us: str) -> Errand:
-    """Ask for what came before a call, and count it; nobody is judged for `settling_us` after a hole."""
-    keys = _keys(visit)
-    if visit.join_key.startswith(" "):  # there is no request id
-        return Errand(scripts.VISIT, keys, (visit.endpoint, visit.decision_id, "", settling_us))
-    digest = _digest(visit.join_key)
-    return Errand(scripts.VISIT, (*keys, scripts.request_key(digest)), (visit.endpoint, visit.decision_id, digest, settling_us))
+    """Ask what came before a call and how fast its caller goes, and count it; nobody is judged for `settling_us` after a hole."""
+    digest = "" if visit.join_key.startswith(" ") else _digest(visit.join_key)  # there may be no request id
+    cost, bits = to_arguments(visit.footprint)
+    decision_id = visit.decision_id
+    who = (visit.workload, visit.session, visit.address)
+    keys = (MARK_KEY, scripts.decision_key(decision_id))
+    return Errand(scripts.VISIT, keys, (*who, visit.endpoint, digest, decision_id, cost, bits, settling_us))
 
 
 def to_amendment(visit: Visit) -> Errand:
     """Tell of a call that may not have been counted."""
-    return Errand(scripts.AMEND, _keys(visit), ())
+    caller = scripts.caller_key(visit.workload, visit.session)
+    return Errand(scripts.AMEND, (MARK_KEY, caller, scripts.decision_key(visit.decision_id)), ())
 
 
 def to_refusal(visit: Visit) -> Errand:
     """Take a call back that was refused."""
-    return _settle("d", scripts.decision_key(visit.decision_id), stays=False)
+    return _settle("d", scripts.decision_key(visit.decision_id), "refuse")
 
 
 def to_settlement(record: OutcomeRecord) -> Errand | None:
     """Tell how a call ended; None where nothing says which call it was."""
-    stays = 100 <= record.status < 400
+    fate = "stays" if 100 <= record.status < 400 else "fail"
     if record.id:
-        return _settle("d", scripts.decision_key(record.id), stays=stays)
+        return _settle("d", scripts.decision_key(record.id), fate)
     if record.request_id:
         digest = _digest(join_key(record.request_id, record.workload, record.method))
-        return _settle("r", scripts.request_key(digest), stays=stays)
+        return _settle("r", scripts.request_key(digest), fate)
     return None
 
 
@@ -59,12 +62,8 @@ def to_leave(replica: str) -> Errand:
     return Errand(scripts.LEAVE, (MARK_KEY, REPLICAS_KEY), (replica,))
 
 
-def _settle(kind: str, key: str, *, stays: bool) -> Errand:
-    return Errand(scripts.SETTLE, (MARK_KEY, key), (kind, "1" if stays else "0"))
-
-
-def _keys(visit: Visit) -> tuple[str, str, str]:
-    return MARK_KEY, scripts.caller_key(visit.workload, visit.session), scripts.decision_key(visit.decision_id)
+def _settle(kind: str, key: str, fate: str) -> Errand:
+    return Errand(scripts.SETTLE, (MARK_KEY, key), (kind, fate))
 
 
 def _digest(text: str) -> str:

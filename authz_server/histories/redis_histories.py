@@ -6,7 +6,7 @@ its outcome is known -> Errand -> run behind the answers           one thread, m
 
 A Redis that fails costs no call more than that: the first failure ends asking, and the thread behind the answers goes on until
 Redis works again. Meanwhile nobody can tell what came before a call, since another replica may have seen it: its past counts as
-never watched, which breaks no rule. Paces are counted in this process (`local_paces.py`), also then. What was missed is a hole.
+never watched, which breaks no rule, and its pace is what this process saw of it (`local_paces.py`). What was missed is a hole.
 Where its callers are few, their histories begin anew, incomplete; else all do (`redis_scripts.py`), and an incomplete history
 condemns nobody. After an outage and after a hole nobody is judged for a while, because other replicas may take longer to find
 back, and tell only then what they missed.
@@ -19,7 +19,7 @@ import time
 from collections import Counter
 from queue import Empty, SimpleQueue
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from authz_server.engine.history import Past
 from authz_server.engine.record import OutcomeRecord
@@ -27,6 +27,7 @@ from authz_server.histories.local_paces import LocalPaces
 from authz_server.histories.redis_backlog import Backlog
 from authz_server.histories.redis_errand import Errand, to_beat, to_leave, to_question, to_refusal, to_settlement
 from authz_server.histories.redis_link import Fault, HistoryFault, Link, connector
+from authz_server.histories.redis_paces import to_paces
 from authz_server.histories.redis_past import to_past, to_unknown
 from authz_server.histories.redis_scripts import MARK_KEY, SETTLE, SILENT_SECONDS, decision_key
 from authz_server.histories.visit import Visit
@@ -43,7 +44,7 @@ _STABLE_SECONDS: Final = 10.0
 _WORKER_SECONDS: Final = 0.5
 """What the thread behind the answers waits for at least."""
 
-_TRIAL: Final = Errand(SETTLE, (MARK_KEY, decision_key("")), ("d", "1"))
+_TRIAL: Final = Errand(SETTLE, (MARK_KEY, decision_key("")), ("d", "stays"))
 """Settles nothing; makes the script known, so that a refusal which nobody waits for isn't late."""
 
 _log = logging.getLogger(__name__)
@@ -85,7 +86,7 @@ class RedisHistories:
         self.holes = 0
 
     def __len__(self) -> int:
-        """Count those whose pace is."""
+        """Count those that this process counts, in case Redis can't."""
         return len(self._paces)
 
     def __enter__(self) -> Self:
@@ -120,10 +121,18 @@ class RedisHistories:
     def visit(self, visit: Visit) -> Past:
         """As Histories has it; a past that was never watched where Redis can't be asked."""
         paces = self._paces.visit(visit)
-        packed = self._ask(visit) if visit.session else None
-        return to_past(packed, paces) if packed is not None else to_unknown(paces)
+        answer = self._ask(visit) if visit.session or visit.footprint is not None else None
+        if answer is None:
+            return to_unknown(paces)
+        packed, *counted = answer
+        if visit.footprint is not None:
+            paces = to_paces(*counted)
+        if packed is None or self.outcomes.in_doubt or time.perf_counter() < self._settled_at:
+            return to_unknown(paces)
+        return to_past(packed, paces)
 
-    def _ask(self, visit: Visit) -> bytes | None:
+    def _ask(self, visit: Visit) -> list[Any] | None:
+        """Run the script: a history, None after a hole, and three paces; None where Redis can't be asked."""
         if not self._ready:
             self._miss(visit)
             return None
@@ -135,7 +144,7 @@ class RedisHistories:
             return None
         began = time.perf_counter()
         try:
-            packed: bytes | None = link.run(to_question(visit, self._settling_us))
+            answer: list[Any] = link.run(to_question(visit, self._settling_us))
         except HistoryFault as error:
             self._fail(error.fault, link)
             self._miss(visit)
@@ -143,12 +152,12 @@ class RedisHistories:
         link.trips += 1
         link.seconds += time.perf_counter() - began
         self._give_back(link)
-        return None if self.outcomes.in_doubt or began < self._settled_at else packed
+        return answer
 
     def take_back(self, visit: Visit) -> None:
         """As Histories has it. Sent at once, so that it comes before the caller's next call; nobody waits until it is done."""
         self._paces.take_back(visit)
-        if not visit.session or not visit.endpoint:
+        if visit.footprint is None and not (visit.session and visit.endpoint):
             return
         try:
             link = self._idle.get_nowait() if self._ready else None
@@ -186,6 +195,8 @@ class RedisHistories:
             link.close()
 
     def _miss(self, visit: Visit) -> None:
+        if not visit.session:
+            return
         self.outcomes.miss(visit)
         if self._ready:
             self._wake.set()

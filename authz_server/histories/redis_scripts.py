@@ -6,6 +6,10 @@ endpoints; for each the number of its last step, -1 for none; the steps in order
 number of the same endpoint's step before; and how often each endpoint was called. It is a `CallerHistory`
 (`engine/history.py`), and what undoes a step follows its rules.
 
+How fast callers go is kept beside it (`redis_paces.py`), and a decision that waits for its outcome is MessagePack of [workload,
+session, born, number, request, time, address]: which step of whom it is, -1 for none; the digest of its join key; when it came,
+0 where its pace isn't counted.
+
 All replicas' histories hang on one mark, MessagePack of [whole, since, evicted, run]: histories born before `whole` have a hole;
 callers have been watched since `since`; how many keys Redis had evicted, and which run of it it was, when last looked at.
 `replicas` tells when each replica was last heard of.
@@ -18,6 +22,7 @@ from hashlib import sha1
 from typing import Final, NamedTuple
 
 from authz_server.engine.history import IDLE_SECONDS, MAX_STEPS
+from authz_server.histories.redis_paces import COUNTING
 
 __all__ = [
     "AMEND",
@@ -36,13 +41,17 @@ __all__ = [
     "Script",
     "caller_key",
     "decision_key",
+    "pace_key",
     "request_key",
 ]
 
 PREFIX: Final = "{meshwarden:1}:"
 """What our keys begin with: the format's number, so that versions which understand each other share, and others don't. The braces
 keep all keys together where a proxy spreads them over several Redises."""
-PERMISSIONS: Final = "~{meshwarden:*}:* +get +set +del +exists +time +info +hset +hdel +hgetall +eval +evalsha +ping +select"
+PERMISSIONS: Final = (
+    "~{meshwarden:*}:* +get +set +del +exists +expire +time +info +hset +hsetnx +hdel +hgetall +sadd +scard +smembers"
+    " +rpush +lrange +ltrim +xadd +xrange +xdel +eval +evalsha +ping +select"
+)
 """What ACL SETUSER must allow."""
 MARK_KEY: Final = PREFIX + "mark"
 REPLICAS_KEY: Final = PREFIX + "replicas"
@@ -71,6 +80,11 @@ def caller_key(workload: str, session: str) -> str:
 def decision_key(decision_id: str) -> str:
     """Name a decision that waits for its outcome."""
     return f"{PREFIX}d:{decision_id}"
+
+
+def pace_key(kind: str, workload: str, name: str) -> str:
+    """Name a caller's counters; `kind` is s, a or w: of a session, an address, or (named empty) of the workload as a whole."""
+    return f"{PREFIX}p:{kind}:{workload}:{name}"
 
 
 def request_key(digest: str) -> str:
@@ -110,60 +124,83 @@ def _script(body: str) -> Script:
     return Script(text, sha1(text.encode()).hexdigest())  # noqa: S324, the name that Redis gives it
 
 
-VISIT: Final = _script("""
--- KEYS: mark, caller, decision, request (if there is one). ARGV: endpoint (empty: no step), decision id, request digest,
--- microseconds after a hole in which nobody is judged. Returns the history as it was before, false then.
-local mark, time = load_mark(), now()
-local before = redis.call('GET', KEYS[2])
-local past = before and #before <= MAX_BYTES and cmsgpack.unpack(before)
-if not past or past[1] < mark[1] then
-  local watched = 0
-  if not before then
-    -- A caller that was evicted looks like a new one; eviction happens before a script runs, so this sees it.
-    local evicted = told('stats', 'evicted_keys')
-    if evicted ~= mark[3] then
-      mark[2], mark[3] = time, evicted
-      redis.call('SET', KEYS[1], cmsgpack.pack(mark))
+VISIT: Final = _script(
+    COUNTING
+    + """
+-- KEYS: mark, decision; the others, which begin alike, follow from ARGV: workload, session, address, endpoint, request digest,
+-- decision id, cost, bits, microseconds after a hole in which nobody is judged. Empty: there is none; no endpoint: no step; no
+-- cost: no pace is counted. Returns the history as it was before, false after a hole and where there is no session, and the paces
+-- of session, address and workload.
+local time = now()
+local workload, session, address, endpoint, request, cost, bits = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[7], ARGV[8]
+local known, born, number = false, 0, -1
+if session ~= '' then
+  local caller = PREFIX .. 'c:' .. workload .. ':' .. session
+  local mark = load_mark()
+  local before = redis.call('GET', caller)
+  local past = before and #before <= MAX_BYTES and cmsgpack.unpack(before)
+  if not past or past[1] < mark[1] then
+    local watched = 0
+    if not before then
+      -- A caller that was evicted looks like a new one; eviction happens before a script runs, so this sees it.
+      local evicted = told('stats', 'evicted_keys')
+      if evicted ~= mark[3] then
+        mark[2], mark[3] = time, evicted
+        redis.call('SET', KEYS[1], cmsgpack.pack(mark))
+      end
+      watched = math.max(0, math.floor((time - mark[2]) / 1000))
     end
-    watched = math.max(0, math.floor((time - mark[2]) / 1000))
+    past = {time, watched, 0, {}, {}, {}, {}}
+    before = cmsgpack.pack(past)
   end
-  past = {time, watched, 0, {}, {}, {}, {}}
-  before = cmsgpack.pack(past)
+  known, born = time - mark[1] >= tonumber(ARGV[9]) and before, past[1]
+  if endpoint == '' then
+    redis.call('SET', caller, before, 'EX', IDLE)
+  else
+    local names, last, steps, counts = past[4], past[5], past[6], past[7]
+    local name
+    for i = 1, #names do
+      if names[i] == endpoint then name = i break end
+    end
+    if not name then
+      name = #names + 1
+      names[name], last[name], counts[name] = endpoint, -1, 0
+    end
+    number = past[3]
+    local size = #steps
+    steps[size + 1], steps[size + 2], steps[size + 3] = number, name, last[name]
+    last[name] = number
+    counts[name] = counts[name] + 1
+    past[3] = number + 1
+    if size + 3 > 3 * MAX_STEPS then
+      local kept = {}
+      for i = size + 4 - 3 * MAX_STEPS, size + 3 do kept[#kept + 1] = steps[i] end
+      past[6] = kept
+    end
+    redis.call('SET', caller, cmsgpack.pack(past), 'EX', IDLE)
+  end
 end
-local known = time - mark[1] >= tonumber(ARGV[4]) and before
-if ARGV[1] == '' then
-  redis.call('SET', KEYS[2], before, 'EX', IDLE)
-  return known
+cost = tonumber(cost)
+if number >= 0 or cost then
+  redis.call('SET', KEYS[2], cmsgpack.pack({workload, session, born, number, request, cost and time or 0, address}), 'EX', JOIN)
+  if request ~= '' then redis.call('SET', PREFIX .. 'r:' .. request, ARGV[6], 'EX', JOIN) end
 end
-local number, names, last, steps, counts = past[3], past[4], past[5], past[6], past[7]
-local name
-for i = 1, #names do
-  if names[i] == ARGV[1] then name = i break end
-end
-if not name then
-  name = #names + 1
-  names[name], last[name], counts[name] = ARGV[1], -1, 0
-end
-local size = #steps
-steps[size + 1], steps[size + 2], steps[size + 3] = number, name, last[name]
-last[name] = number
-counts[name] = counts[name] + 1
-past[3] = number + 1
-if size + 3 > 3 * MAX_STEPS then
-  local kept = {}
-  for i = size + 4 - 3 * MAX_STEPS, size + 3 do kept[#kept + 1] = steps[i] end
-  past[6] = kept
-end
-redis.call('SET', KEYS[2], cmsgpack.pack(past), 'EX', IDLE)
-redis.call('SET', KEYS[3], cmsgpack.pack({KEYS[2], past[1], number, ARGV[3]}), 'EX', JOIN)
-if KEYS[4] then redis.call('SET', KEYS[4], ARGV[2], 'EX', JOIN) end
-return known
-""")
-"""Count a call as its caller's next step, and tell what came before it."""
+if not cost then return {known, '', '', ''} end
+return {
+  known,
+  session ~= '' and count(pace_key('s', workload, session), time, cost, bits) or '',
+  address ~= '' and count(pace_key('a', workload, address), time, cost, bits) or '',
+  count(pace_key('w', workload, ''), time, cost, bits),
+}
+"""
+)
+"""Count a call as its caller's next step, and tell what came before it, and how fast session, address and workload go."""
 
-SETTLE: Final = _script("""
--- KEYS: mark, then the decision or the request. ARGV: 'd' or 'r', which of the two; '1' if the step stays.
--- Returns 1 if a step had waited for that.
+SETTLE: Final = _script(
+    COUNTING
+    + """
+-- KEYS: mark, then the decision or the request. ARGV: 'd' or 'r', which of the two; 'stays', 'fail' or 'refuse'.
+-- Returns 1 if a decision had waited for that.
 local key = KEYS[2]
 if ARGV[1] == 'r' then
   local id = redis.call('GET', key)
@@ -173,14 +210,19 @@ end
 local waiting = redis.call('GET', key)
 if not waiting then return 0 end
 redis.call('DEL', key)
-waiting = cmsgpack.unpack(waiting)
-local caller, born, number, request = waiting[1], waiting[2], waiting[3], waiting[4]
+local workload, session, born, number, request, time, address = unpack(cmsgpack.unpack(waiting))
 -- A later call may have come under the same request id.
 if request ~= '' and PREFIX .. 'd:' .. (redis.call('GET', PREFIX .. 'r:' .. request) or '') == key then
   redis.call('DEL', PREFIX .. 'r:' .. request)
 end
-if ARGV[2] == '1' then return 1 end
-local packed = redis.call('GET', caller)
+if ARGV[2] == 'stays' then return 1 end
+if time > 0 then
+  if session ~= '' then change(pace_key('s', workload, session), ARGV[2], time) end
+  if address ~= '' then change(pace_key('a', workload, address), ARGV[2], time) end
+  if ARGV[2] == 'fail' then change(pace_key('w', workload, ''), ARGV[2], time) end
+end
+local caller = PREFIX .. 'c:' .. workload .. ':' .. session
+local packed = number >= 0 and redis.call('GET', caller)
 if not packed then return 1 end
 local past = cmsgpack.unpack(packed)
 if past[1] ~= born then return 1 end
@@ -208,8 +250,9 @@ end
 past[6] = kept
 redis.call('SET', caller, cmsgpack.pack(past), 'KEEPTTL')
 return 1
-""")
-"""Take note of how a call ended: its step stays, or is taken back."""
+"""
+)
+"""Take note of how a call ended: its step stays, or is taken back, and an error or a refusal counts for its pace."""
 
 AMEND: Final = _script("""
 -- KEYS: mark, caller, decision. A call was made whose visit may not have got here; unless it did, a step is missing.

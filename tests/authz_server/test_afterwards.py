@@ -6,7 +6,7 @@ import pytest
 from authz_server.afterwards import GRACE_SECONDS, WARM, Afterwards
 from authz_server.bundle import Bundle
 from authz_server.engine.call import Caller
-from authz_server.engine.finding import Finding, FindingCode
+from authz_server.engine.finding import Finding, FindingCode, Surprise
 from authz_server.engine.follow import Follow
 from authz_server.engine.policy import Enforcement, Mode, Rule
 from authz_server.engine.record import OutcomeRecord
@@ -19,8 +19,8 @@ BUNDLE = Bundle("r-1", {SHOP: ready(workload=SHOP, follows=FOLLOWS), AUDIT: read
 LATER = GRACE_SECONDS + 0.1
 
 
-def allowed(workload: str, endpoint: str, decision_id: str, *findings: Finding) -> Verdict:
-    return Verdict(Action.ALLOW, Basis.JUDGED, Mode.ENFORCE, workload, decision_id, endpoint=endpoint, findings=findings)
+def allowed(workload: str, endpoint: str, decision_id: str, *reasons: Finding | Surprise) -> Verdict:
+    return Verdict(Action.ALLOW, Basis.JUDGED, Mode.ENFORCE, workload, decision_id, endpoint=endpoint, reasons=reasons)
 
 
 class Mesh:
@@ -189,6 +189,7 @@ ABSENT = Finding(
     ("status", "finding", "alerts"),
     [
         (200, ABSENT, 1),
+        (200, Surprise(FindingCode.MISSING_PARAMETER, 3.0, "body:/password", "absent", "present", 1336), 1),
         (302, ABSENT, 1),
         (401, ABSENT, 0),
         (503, ABSENT, 0),
@@ -196,9 +197,18 @@ ABSENT = Finding(
         (200, msgspec.structs.replace(ABSENT, chance=0.1), 0),
         (200, msgspec.structs.replace(ABSENT, code=FindingCode.LENGTH), 0),
     ],
-    ids=["succeeds", "redirects", "fails", "breaks", "no answer", "too usual", "odd for another reason"],
+    ids=[
+        "succeeds",
+        "succeeds, not yet in words",
+        "redirects",
+        "fails",
+        "breaks",
+        "no answer",
+        "too usual",
+        "odd for another reason",
+    ],
 )
-def test_what_never_succeeded_and_now_does_is_an_alert(status: int, finding: Finding, alerts: int) -> None:
+def test_what_never_succeeded_and_now_does_is_an_alert(status: int, finding: Finding | Surprise, alerts: int) -> None:
     mesh = Mesh()
     mesh.afterwards.note(call("POST", "/login", workload=SHOP, request_id="r"), allowed(SHOP, "POST /login", "d", finding))
     mesh.afterwards.settle(OutcomeRecord("d", 0.0, "r", SHOP, "POST", status))

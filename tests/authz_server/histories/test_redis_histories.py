@@ -8,13 +8,11 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from authz_server.engine.history import MAX_RECENT, MAX_STEPS, Past
-from authz_server.engine.pace import Footprint
 from authz_server.engine.record import OutcomeRecord
 from authz_server.histories.memory import MemoryHistories
 from authz_server.histories.redis_histories import RedisHistories
@@ -260,20 +258,6 @@ def test_redis_keeps_what_memory_keeps(server: RedisServer, walk: list[tuple[str
                 shared.settle(ended(failed, 500))
                 memory.settle(ended(failed, 500))
                 settled(shared)
-
-
-def test_paces_are_counted_in_this_process_with_redis_and_without(own_server: RedisServer, replica: Make) -> None:
-    def counted(number: int) -> float:
-        made = msgspec.structs.replace(visit(number, PAY), ts=1000.0, footprint=Footprint())
-        return histories.visit(made).paces.session.counts[0]
-
-    histories = replica(own_server)
-    seen = [counted(1), counted(2)]
-    own_server.kill()
-    seen += [counted(3), counted(4)]
-    assert ([1.0, 2.0, 3.0, 4.0], True, 1) == (seen, histories.degraded, len(histories))
-    alone = histories.visit(msgspec.structs.replace(visit(5, "", ""), ts=1000.0, footprint=Footprint()))
-    assert (5.0, ()) == (alone.paces.workload.counts[0], alone.recent)
 
 
 def test_a_script_that_redis_forgot_is_told_again(server: RedisServer, replica: Make) -> None:
