@@ -23,10 +23,12 @@ from authz_server.engine.call import CONNECTION, Call
 from authz_server.engine.canonical import RawCall, to_call
 from authz_server.engine.decide import Judgement, decide
 from authz_server.engine.finding import Finding
+from authz_server.engine.history import Snapshot
 from authz_server.engine.model import Match, ReadyModel
 from authz_server.engine.observe import Observer
 from authz_server.engine.policy import Enforcement, Mode, Rule
 from authz_server.engine.verdict import Action, Basis, Verdict, to_verdict
+from authz_server.histories.gaps import UNKNOWN_PAST, Gaps
 from authz_server.histories.visit import Histories, to_visit
 from authz_server.request import to_raw
 from authz_server.response import to_response
@@ -34,6 +36,8 @@ from authz_server.response import to_response
 __all__ = ["Checker", "Listener"]
 
 _SERVICE: Final = "envoy.service.auth.v3.Authorization"
+_CLOCK_SECONDS: Final = 10.0
+"""How far an Envoy's clock may be from ours; beyond that ours counts, or one wrong clock would freeze its callers' windows."""
 
 _log = logging.getLogger(__name__)
 
@@ -67,6 +71,7 @@ class Checker:
         self._listener = listener
         self._on_error = on_error
         self._histories = histories
+        self._gaps = Gaps()
         self._afterwards = afterwards
 
     def handler(self, pool: ThreadPoolExecutor) -> grpc.GenericRpcHandler:
@@ -93,7 +98,10 @@ class Checker:
         decision_id = f"{random.getrandbits(128):032x}"  # an identifier, not a secret
         enforcement = self._enforcement()
         try:
-            raw = to_raw(CheckRequest.FromString(data), time.time())
+            now = time.time()
+            raw = to_raw(CheckRequest.FromString(data), now)
+            if abs(raw.ts - now) > _CLOCK_SECONDS:
+                raw = msgspec.structs.replace(raw, ts=now)
             rule = enforcement.workload(raw.workload)
             call = to_call(raw, self._observer, rule.session)
             verdict = self._verdict(call, enforcement, rule, decision_id)
@@ -102,10 +110,20 @@ class Checker:
             self._on_error(type(error).__name__)
             _log.exception("check_failed", extra={"fields": {"decision_id": decision_id}})
             workload = raw.workload if raw is not None else ""
-            verdict = _failed(workload, enforcement.workload(workload), decision_id)
+            verdict = _failed(workload, self._rule_of(call, workload, enforcement), decision_id)
             answer = to_response(verdict)
         self._listener(verdict, call, time.perf_counter() - started)
         return answer
+
+    def _rule_of(self, call: Call | None, workload: str, enforcement: Enforcement) -> Rule:
+        """Look up what holds where judging failed: for the call's endpoint if it can be matched, else for its workload."""
+        ready = self._bundle().models.get(workload)
+        if call is None or ready is None:
+            return enforcement.workload(workload)
+        try:
+            return enforcement.endpoint(workload, ready.match(call)[0])
+        except Exception:
+            return enforcement.workload(workload)
 
     def _verdict(self, call: Call, enforcement: Enforcement, rule: Rule, decision_id: str) -> Verdict:
         """Judge a call and hold the judgement against the policy."""
@@ -114,6 +132,7 @@ class Checker:
         if call.method == CONNECTION and (ready is None or not ready.connections):
             return _not_http(call, rule, decision_id, bundle.revision)
         if ready is None or rule.mode is Mode.OFF:
+            self._gaps.unwatched(call.workload, call.ts)
             basis = Basis.OFF if rule.mode is Mode.OFF else Basis.NO_MODEL
             return _unjudged(call, basis, rule, decision_id, bundle.revision)
         match = ready.match(call)
@@ -126,13 +145,17 @@ class Checker:
         counted = ready.volume is not None
         if call.method == CONNECTION or not (call.caller.session or counted):
             return _hold(decide(call, ready, match, None), call, enforcement, decision_id, ready.revision)
-        quarantined = self._afterwards.quarantine_of(call.caller.session) if call.caller.session else None
-        if quarantined is not None and enforcement.workload(call.workload).quarantine_seconds > 0:
-            return _quarantined(call, enforcement.endpoint(call.workload, match[0]), decision_id, ready.revision, quarantined)
         endpoint = match[0]
+        quarantined = self._afterwards.quarantine_of(call.caller.session) if call.caller.session else None
+        if quarantined is not None:
+            rule = enforcement.endpoint(call.workload, endpoint)
+            if rule.quarantine_seconds > 0 and rule.mode is Mode.ENFORCE:
+                return _quarantined(call, rule, decision_id, ready.revision, quarantined)
         cost = ready.volume.cost(endpoint) if ready.volume is not None else None
         visit = to_visit(call, endpoint, decision_id, ready.positions.get(endpoint, ()), cost)
         past = self._histories.visit(visit)
+        if past is not None and self._gaps.lacks(call.workload, ready, call.ts):
+            past = Snapshot(UNKNOWN_PAST.watched, UNKNOWN_PAST.ever, UNKNOWN_PAST.recent, past.paces)
         verdict = _hold(decide(call, ready, match, past), call, enforcement, decision_id, ready.revision)
         if verdict.refused:
             self._histories.take_back(visit)

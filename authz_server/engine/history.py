@@ -184,12 +184,18 @@ def add_step(caller: CallerHistory, endpoint: str) -> int:
 
 
 def take_back(caller: CallerHistory, number: int) -> None:
-    """Remove a step that failed, if it is still among the remembered ones."""
+    """Remove a step that failed; also one that others have pushed out of the remembered ones since."""
     for index in range(len(caller.steps) - 1, -1, -1):
         step, endpoint, before = caller.steps[index]
         if step == number:
             del caller.steps[index]
             _forget(caller, number, endpoint, before)
+            return
+    for endpoint, last in caller.ever.items():
+        if last == number:
+            # When the one before it was isn't known any more, only that it is older than what is remembered.
+            older = max(0, caller.steps[0][0] - 1) if caller.counts[endpoint] > 1 and caller.steps else -1
+            _forget(caller, number, endpoint, older)
             return
 
 

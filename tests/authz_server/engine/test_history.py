@@ -215,3 +215,23 @@ def test_counts_follow_what_is_taken_back() -> None:
 
 def test_what_ever_happened_is_counted_beyond_the_remembered_steps() -> None:
     assert walked(LOGIN, *[CART] * 1_000).counts == {LOGIN: 1, CART: 1_000}
+
+
+def test_take_back_removes_a_failed_step_that_others_pushed_out() -> None:
+    caller = walked(LOGIN)
+    failed = add_step(caller, PAY)
+    for _ in range(MAX_STEPS + 3):
+        add_step(caller, CART)
+    take_back(caller, failed)
+    assert PAY not in caller.ever
+    assert PAY not in caller.counts
+
+
+def test_take_back_of_a_pushed_out_repetition_leaves_the_earlier_one() -> None:
+    caller = walked(PAY)
+    failed = add_step(caller, PAY)
+    for _ in range(MAX_STEPS + 3):
+        add_step(caller, CART)
+    take_back(caller, failed)
+    assert 0 <= caller.ever[PAY] < caller.steps[0][0]
+    assert caller.counts[PAY] == 1
