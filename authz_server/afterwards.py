@@ -11,9 +11,10 @@ Silence must not be taken for absence either: a Check may reach another replica,
 other what they saw (`elsewhere.py`), and nothing is missing before all have told; where one doesn't for `PATIENCE` seconds,
 nobody knows. And what should have followed is believed to be missing only where this process has learned `WARM` times that it
 followed, and nearly always. Callers count once in that, or one who skips the audit again and again would make skipping it look
-normal.
+normal; one who invents callers can't do it in silence, and for some minutes only (`sightings.py`).
 """
 
+import logging
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Collection
@@ -33,61 +34,47 @@ from authz_server.engine.policy import Enforcement, Mode
 from authz_server.engine.record import OutcomeRecord
 from authz_server.engine.verdict import Action, Basis, Verdict, to_finding
 from authz_server.histories.visit import join_key
+from authz_server.sightings import REQUEST_SECONDS, WARM, Request, Track
 
 __all__ = ["GRACE_SECONDS", "PATIENCE", "WARM", "Afterwards"]
 
 GRACE_SECONDS: Final = 0.5
 """How long after a call's access log entry what it causes may still come. Envoy buffers entries for 1 s by default."""
-WARM: Final = 30
-"""Times that something must have followed while this process watched before its absence means anything."""
 PATIENCE: Final = 5.0
 """Seconds to wait until all replicas have told what they saw."""
-_RELIABLE: Final = 0.05
-"""Share of callers for whom it may have been missing, beyond which we evidently don't see what follows."""
 _ODD_IF_SUCCESSFUL: Final = frozenset({FindingCode.MISSING_PARAMETER, FindingCode.UNKNOWN_COMBINATION})
 """What the profile holds against calls that succeeded (`EndpointProfile.combinations`)."""
 _MAX_UNDER_WAY: Final = 20_000
 _MAX_QUARANTINED: Final = 10_000
-_MAX_TRACKED_CALLERS: Final = 1_000
 _MOST_ASKED: Final = 500
 """Requests that others are asked about at a time."""
 
+_log = logging.getLogger(__name__)
+
 
 class _Cause(NamedTuple):
-    """A call that something should follow, or that is `odd` unless it fails."""
+    """A call that something should follow, or that is `odd` unless it fails; `number`: of sightings of its request before it."""
 
     call: Call
     endpoint: str
     decision_id: str
     odd: Finding | None
-
-
-class _Request:
-    """One request id: where it has been."""
-
-    __slots__ = ("heard", "places")
-
-    def __init__(self) -> None:
-        self.places: dict[str, set[Place]] = {}
-        """By the workload that called."""
-        self.heard: set[str] = set()
-
-
-class _Track:
-    """How reliably we see one thing follow."""
-
-    __slots__ = ("callers", "seen")
-
-    def __init__(self) -> None:
-        self.seen = 0
-        self.callers: set[str] = set()
+    number: int
 
 
 class _Due(NamedTuple):
     at: float
     cause: _Cause
-    request: _Request
+    request: Request
     follows: tuple[Follow, ...]
+
+    def caused(self) -> set[Place]:
+        """List what the cause's workload called since."""
+        return self.request.caused(self.cause.call.workload, self.cause.number)
+
+    def absent(self) -> list[Follow]:
+        """List what should have followed and wasn't seen."""
+        return [follow for follow in missing(self.follows, self.caused()) if not self.request.heard_of(follow)]
 
 
 class Afterwards:
@@ -107,18 +94,18 @@ class Afterwards:
         self._lock = Lock()
         self._known: Bundle | None = None
         self._concerned: frozenset[str] = frozenset()
-        self._requests: OrderedDict[str, _Request] = OrderedDict()
+        self._requests: OrderedDict[str, Request] = OrderedDict()
         self._causes: OrderedDict[str, _Cause] = OrderedDict()
         self._ids: dict[str, str] = {}
         self._due: deque[_Due] = deque()
         self._held: list[_Due] = []
-        self._tracks: dict[tuple[Place, Place, tuple[Place, ...]], _Track] = {}
+        self._tracks: dict[tuple[Place, Place, tuple[Place, ...]], Track] = {}
         self._quarantine: OrderedDict[str, tuple[float, Finding]] = OrderedDict()
         self.alerts = 0
         self.unsure = 0
         """What was missing where we can't be sure to see it."""
 
-    def note(self, call: Call, verdict: Verdict) -> None:
+    def note(self, call: Call, verdict: Verdict, now: float | None = None) -> None:
         """Take note of a call that is let through; costs nothing where nothing is odd and nothing must follow."""
         endpoint = verdict.endpoint
         odd = _odd_if_successful(verdict) if verdict.reasons else None
@@ -129,28 +116,31 @@ class Afterwards:
         follows = call.workload in self._concerned and bool(call.request_id) and bool(endpoint)
         if odd is None and not follows:
             return
+        ready = bundle.models.get(call.workload)
         with self._lock:
-            if odd is not None or endpoint in bundle.models[call.workload].model.follows:
-                self._expect(_Cause(call, endpoint, verdict.decision_id, odd))
-            if follows:
-                self._visit(call, endpoint)
+            number = self._visit(call, endpoint, time.monotonic() if now is None else now) if follows else 0
+            if odd is not None or (ready is not None and endpoint in ready.model.follows):
+                self._expect(_Cause(call, endpoint, verdict.decision_id, odd, number))
 
-    def _visit(self, call: Call, endpoint: str) -> None:
+    def _visit(self, call: Call, endpoint: str, now: float) -> int:
+        """Take note of where a request has been; return the sighting's number."""
         request = self._requests.get(call.request_id)
-        if request is None:
-            request = self._requests[call.request_id] = _Request()
+        if request is None or now - request.began > REQUEST_SECONDS:
+            request = self._requests[call.request_id] = Request(now)
+            self._requests.move_to_end(call.request_id)
             if len(self._requests) > _MAX_UNDER_WAY:
                 self._requests.popitem(last=False)
         caller = to_workload(call.caller.principal, "", "")
-        request.places.setdefault(caller, set()).add((call.workload, endpoint))
         self._elsewhere.saw(call.request_id, Sighting(caller, call.workload, endpoint))
+        return request.add(caller, (call.workload, endpoint))
 
     def _expect(self, cause: _Cause) -> None:
         call = cause.call
-        key = join_key(call.request_id, call.workload, call.method)
         self._causes[cause.decision_id] = cause
-        self._ids[key] = cause.decision_id
-        self._elsewhere.expects(cause.decision_id, key)
+        if call.request_id:
+            key = join_key(call.request_id, call.workload, call.method)
+            self._ids[key] = cause.decision_id
+            self._elsewhere.expects(cause.decision_id, key)
         if len(self._causes) > _MAX_UNDER_WAY:
             self._forget(self._causes.popitem(last=False)[1])
 
@@ -168,8 +158,10 @@ class Afterwards:
         with self._lock:
             request = self._requests.get(record.request_id)
             if request is not None and record.workload:
-                request.heard.add(record.workload)
-            decision_id = record.id or self._ids.get(join_key(record.request_id, record.workload, record.method), "")
+                request.hear(record.workload, record.method)
+            decision_id = record.id
+            if not decision_id and record.request_id:
+                decision_id = self._ids.get(join_key(record.request_id, record.workload, record.method), "")
             cause = self._causes.pop(decision_id, None)
             if cause is None:
                 return False
@@ -179,19 +171,22 @@ class Afterwards:
         with self._lock:
             request = self._requests.get(cause.call.request_id)
             ready = self._bundle().models.get(cause.call.workload)
-            if request is None or ready is None:
+            if ready is None or cause.endpoint not in ready.model.follows:
                 return True
             outcomes = ready.model.follows.get(cause.endpoint, {})
             follows = outcomes.get(outcome_class(record.status)) or outcomes.get("")
-            if follows:
+            if follows and request is not None and len(self._due) < _MAX_UNDER_WAY:
                 self._due.append(_Due(now + GRACE_SECONDS, cause, request, follows))
+            elif follows:
+                self.unsure += 1
         return True
 
     def poll(self, now: float | None = None) -> None:
         """Hear what others saw, and raise the alerts that are due."""
         now = time.monotonic() if now is None else now
         due = self._held
-        while self._due and self._due[0].at <= now and len(due) < _MOST_ASKED:
+        most = _MAX_UNDER_WAY if self._elsewhere is ALONE else _MOST_ASKED
+        while self._due and self._due[0].at <= now and len(due) < most:
             due.append(self._due.popleft())
         news = self._elsewhere.exchange([one.cause.call.request_id for one in due])
         for quarantined in news.quarantined:
@@ -206,13 +201,17 @@ class Afterwards:
     def _judge(self, due: _Due, seen: Collection[Sighting], told_until: float, now: float) -> bool:
         """Raise an alert if something is missing; return whether that could be told, or can't any more."""
         with self._lock:
-            _add(due.request, seen)
-            if told_until < due.at and _absent(due):
+            for caller, workload, endpoint in seen:
+                if endpoint:
+                    due.request.add(caller, (workload, endpoint))
+                else:
+                    due.request.hear(workload, "")
+            if told_until < due.at and due.absent():
                 if now < due.at + PATIENCE:
                     return False
                 self.unsure += 1
                 return True
-            gone = self._missing(due)
+            gone = self._missing(due, now)
         if gone:
             endpoint = due.cause.endpoint
             self._raise(due.cause, tuple([to_finding(to_surprise(endpoint, follow), endpoint) for follow in gone]), now)
@@ -226,25 +225,25 @@ class Afterwards:
         until, finding = self._quarantine.get(session, (0.0, None))
         return finding if now < until else None
 
-    def _missing(self, due: _Due) -> list[Follow]:
+    def _missing(self, due: _Due, now: float) -> list[Follow]:
         """List what is missing and would have been seen."""
         place = (due.cause.call.workload, due.cause.endpoint)
-        caused = due.request.places.get(due.cause.call.workload, set())
-        gone = _absent(due)
+        caused = due.caused()
+        gone = due.absent()
         believed = []
         for follow in due.follows:
             if not applies(follow, caused):
                 continue
-            track = self._tracks.setdefault((place, (follow.workload, follow.endpoint), follow.given), _Track())
+            track = self._tracks.setdefault((place, (follow.workload, follow.endpoint), follow.given), Track())
             if follow not in gone:
-                track.seen += 1
-                continue
-            if len(track.callers) < _MAX_TRACKED_CALLERS:
-                track.callers.add(due.cause.call.caller.session or due.cause.decision_id)
-            if track.seen >= WARM and len(track.callers) <= max(1.0, _RELIABLE * track.seen):
+                track.follow(now)
+            elif track.lack(due.cause.call.caller.session or due.cause.decision_id, now):
                 believed.append(follow)
             else:
                 self.unsure += 1
+                if track.turned():
+                    fields = {"workload": place[0], "endpoint": place[1], "follows": f"{follow.endpoint} at {follow.workload}"}
+                    _log.warning("follow_no_longer_seen", extra={"fields": fields})
         return believed
 
     def _raise(self, cause: _Cause, findings: tuple[Finding, ...], now: float) -> None:
@@ -256,7 +255,7 @@ class Afterwards:
             return
         self.alerts += 1
         session = call.caller.session
-        if rule.quarantine_seconds > 0 and rule.mode is Mode.ENFORCE and session:
+        if rule.quarantine_seconds > 0 and rule.mode is Mode.ENFORCE and session and not self._is_population(call):
             quarantined = Quarantined(session, rule.quarantine_seconds, _to_quarantine(findings[0], cause.decision_id))
             self._refuse(quarantined, now)
             self._elsewhere.quarantine(quarantined)
@@ -278,9 +277,14 @@ class Afterwards:
                 call.caller.principal,
                 session,
                 call.request_id,
-                call.ts,
+                time.time(),
             )
         )
+
+    def _is_population(self, call: Call) -> bool:
+        """Tell whether a session is a gateway's or a service's: refusing it would refuse everybody behind it."""
+        ready = self._bundle().models.get(call.workload)
+        return ready is not None and call.caller.session in ready.model.sequence.populations
 
     def _refuse(self, quarantined: Quarantined, now: float) -> None:
         session, seconds, finding = quarantined
@@ -301,21 +305,6 @@ def _odd_if_successful(verdict: Verdict) -> Finding | None:
         if one.code in _ODD_IF_SUCCESSFUL:
             return to_finding(one, verdict.endpoint) if isinstance(one, Surprise) else one
     return None
-
-
-def _add(request: _Request, seen: Collection[Sighting]) -> None:
-    """Add what others saw under a request id."""
-    for caller, workload, endpoint in seen:
-        if endpoint:
-            request.places.setdefault(caller, set()).add((workload, endpoint))
-        else:
-            request.heard.add(workload)
-
-
-def _absent(due: _Due) -> list[Follow]:
-    """List what should have followed and wasn't seen."""
-    caused = due.request.places.get(due.cause.call.workload, set())
-    return [follow for follow in missing(due.follows, caused) if follow.workload not in due.request.heard]
 
 
 def _concerned(bundle: Bundle) -> frozenset[str]:

@@ -241,6 +241,10 @@ class RedisHistories:
                     next_ping = time.monotonic() + _PING_SECONDS
             except HistoryFault as error:
                 self._fail(error.fault, link)
+            except Exception:
+                # This thread alone brings a history back, so nothing may end it.
+                _log.exception("history_errands_failed")
+                self._fail(Fault.REFUSED, link)
         self._end()
 
     def _recover(self, *, first: bool = False) -> None:
@@ -295,6 +299,8 @@ class RedisHistories:
                 link.ping()
             except HistoryFault:
                 link.close()
+                if link not in self._links:
+                    continue  # of an epoch that is over
                 fresh = self._connect(self._epoch)
                 fresh.trips, fresh.seconds = link.trips, link.seconds
                 self._links[self._links.index(link)] = link = fresh

@@ -172,13 +172,15 @@ def connector(url: str, timeout: float) -> Callable[[int], Link]:
         **({} if known.startswith("unix:") else {"socket_keepalive": True}),
     }
     pool = ConnectionPool.from_url(known, **options)
+    # Of the pool only what it made of the URL is used: it counts the connections that it makes and never forgets one.
+    make, how = pool.connection_class, pool.connection_kwargs
     try:
-        pool.make_connection()
+        make(**how)
     except (exceptions.RedisError, ValueError, TypeError) as error:
         raise SettingError(f"history: expected options of a connection, got {type(error).__name__}") from error
 
     def connect(epoch: int) -> Link:
-        link = Link(pool.make_connection(), exceptions, epoch)
+        link = Link(make(**how), exceptions, epoch)
         link.open()
         return link
 

@@ -43,6 +43,7 @@ local function count(key, time, cost, bits)
   local last = pace[2]
   if time < last then time = last end
   local short, minute, long = time - time % SHORT, time - time % MINUTE, time - time % LONG
+  local turned = not packed or last < short
   if turn(pace, last, short, SHORT, 3, 2, 10) then
     if time - last > SILENCE then pace[1] = time end
     if turn(pace, last, minute, MINUTE, 5, 2, 12) and turn(pace, last, long, LONG, 7, 3, 14) then
@@ -53,7 +54,11 @@ local function count(key, time, cost, bits)
   pace[3], pace[4], pace[5], pace[6] = pace[3] + 1, pace[4] + cost, pace[5] + 1, pace[6] + cost
   set(pace, 8, 17, string.sub(bits, 1, 1))
   for i = 2, #bits do set(pace, 9, 18, string.sub(bits, i, i)) end
-  redis.call('SET', key, cmsgpack.pack(pace), 'EX', IDLE)
+  if turned then
+    redis.call('SET', key, cmsgpack.pack(pace), 'EX', IDLE + SHORT / 1000000)
+  else
+    redis.call('SET', key, cmsgpack.pack(pace), 'KEEPTTL')  -- cheaper
+  end
   local a, b, c = 1 - (time - short) / SHORT, 1 - (time - minute) / MINUTE, 1 - (time - long) / LONG
   return struct.pack('<dddddddd', (time - pace[1]) / 1000000, pace[3] + pace[10] * a, pace[4] + pace[11] * a,
     pace[5] + pace[12] * b, pace[6] + pace[13] * b, pace[7] + pace[14] * c, pace[8] + pace[15] * c, pace[9] + pace[16] * c)

@@ -10,6 +10,7 @@ from authz_server.engine.finding import Finding, FindingCode, Surprise
 from authz_server.engine.follow import Follow
 from authz_server.engine.policy import Enforcement, Mode, Rule
 from authz_server.engine.record import OutcomeRecord
+from authz_server.engine.sequence import SequenceModel
 from authz_server.engine.verdict import Action, Basis, Verdict
 from tests.factories_engine import call, ready
 
@@ -216,3 +217,64 @@ def test_what_never_succeeded_and_now_does_is_an_alert(status: int, finding: Fin
     for alert in mesh.alerts:
         assert alert.reason == "unexpected_success"
         assert alert.findings[0].text == "it succeeded, although `/password` was absent; in 1,336 calls it was present"
+
+
+def test_a_request_id_that_comes_again_hides_nothing() -> None:
+    mesh = Mesh()
+    mesh.warm(100)
+    for number, audited in enumerate((True, False, False)):
+        made = call("POST", "/cart", workload=SHOP, request_id="same")
+        made = msgspec.structs.replace(made, caller=Caller("td/ns/istio/sa/gateway", "mallory"))
+        mesh.afterwards.note(made, allowed(SHOP, CART, f"again{number}"), 2000.0 + number)
+        if audited:
+            record = call("POST", "/records", workload=AUDIT, source="spiffe://td/ns/shop/sa/shop", request_id="same")
+            mesh.afterwards.note(record, allowed(AUDIT, RECORDS, f"audit{number}"), 2000.1 + number)
+        mesh.afterwards.settle(OutcomeRecord(f"again{number}", 0.0, "same", SHOP, "POST", 201), 2000.2 + number)
+    mesh.afterwards.poll(3000.0)
+    assert ["again1", "again2"] == [alert.decision_id for alert in mesh.alerts]
+
+
+def test_another_method_at_the_same_workload_is_not_what_had_to_follow() -> None:
+    mesh = Mesh()
+    mesh.warm()
+    made = call("POST", "/cart", workload=SHOP, request_id="r-x")
+    mesh.afterwards.note(made, allowed(SHOP, CART, "d-x"))
+    mesh.afterwards.settle(OutcomeRecord("", 0.0, "r-x", AUDIT, "GET", 404), 5000.0)
+    mesh.afterwards.settle(OutcomeRecord("d-x", 0.0, "r-x", SHOP, "POST", 200), 5000.0)
+    mesh.afterwards.poll(5000.0 + LATER)
+    assert 1 == len(mesh.alerts)
+
+
+def test_a_population_is_not_put_into_quarantine() -> None:
+    everybody = SequenceModel(populations=frozenset({"gateway"}))
+    mesh = Mesh(
+        bundle=Bundle("r", {SHOP: ready(workload=SHOP, follows=FOLLOWS, sequence=everybody), AUDIT: BUNDLE.models[AUDIT]})
+    )
+    mesh.warm()
+    mesh.cart("gateway", audited=False)
+    assert (1, None) == (len(mesh.alerts), mesh.afterwards.quarantine_of("gateway", mesh.now + 1))
+
+
+def test_invented_callers_silence_alerts_for_some_minutes_only() -> None:
+    mesh = Mesh()
+    mesh.warm(200)
+    for number in range(40):
+        mesh.cart(f"invented{number}", audited=False)
+    raised = len(mesh.alerts)
+    assert 1 <= raised < 40
+    for number in range(600):
+        mesh.cart(f"later{number}")
+    mesh.cart("mallory", audited=False)
+    assert raised + 1 == len(mesh.alerts)
+
+
+def test_without_a_request_id_nobody_elses_outcome_is_taken() -> None:
+    mesh = Mesh()
+    mesh.afterwards.note(call("POST", "/login", workload=SHOP, request_id=""), allowed(SHOP, "POST /login", "d", ABSENT))
+    mesh.afterwards.settle(OutcomeRecord("", 0.0, "", SHOP, "POST", 200))
+    assert [] == mesh.alerts
+
+
+def test_a_bundle_that_lost_a_workload_is_no_error() -> None:
+    mesh = Mesh(bundle=Bundle("r", {SHOP: ready(workload=SHOP, follows=FOLLOWS)}))
+    mesh.afterwards.note(call("POST", "/records", workload=AUDIT, request_id="r"), allowed(AUDIT, RECORDS, "d"))

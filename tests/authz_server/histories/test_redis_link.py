@@ -47,3 +47,10 @@ def test_nobody_there_is_a_fault_of_the_connection() -> None:
 )
 def test_a_url_is_understood_and_spelt_as_the_package_knows_it(url: str, known: str) -> None:
     assert (True, known) == (is_history_url(url), to_redis_url(url))
+
+
+def test_connecting_is_tried_however_often_it_failed() -> None:
+    connect = connector(f"redis://127.0.0.1:{free_ports(1)[0]}", 0.05)
+    for _ in range(150):
+        with pytest.raises(HistoryFault):
+            connect(0)
