@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 .PHONY: setup demo test bench lint clean help
 
 help:
-	@echo "make demo    set up, then show the whole story in a mesh on this machine (about 3 minutes)"
+	@echo "make demo    set up, then show the whole story in a mesh on this machine (about 5 minutes)"
 	@echo "make test    set up, then run every test"
 	@echo "make bench   set up, then measure speed and detection"
 	@echo "make lint    set up, then ruff, mypy and the import contracts"

@@ -17,7 +17,7 @@ from authz_server.bundle import load_bundle
 from authz_server.enforcement import load_enforcement
 from authz_server.engine.call import Call
 from authz_server.engine.decide import Judgement, decide
-from authz_server.engine.errors import BundleError, SettingError
+from authz_server.engine.errors import BundleError, FormatError, SettingError
 from authz_server.engine.history import CallerHistory, History, Past, Snapshot, add_step
 from authz_server.engine.model import ReadyModel
 from authz_server.engine.observe import Observer
@@ -200,4 +200,7 @@ def evaluate_place(
     if not loaded.models:
         raise BundleError(f"{bundle}: expected a bundle published by `trainer train`, found none")
     records = iter_calls_file(calls, observer, load_enforcement(policy)) if calls is not None else read_calls(store or "")
-    return evaluate(records, loaded.models, loaded.revision, budget)
+    evaluation = evaluate(records, loaded.models, loaded.revision, budget)
+    if not evaluation.true_positives.n + evaluation.false_positives.n:
+        raise FormatError(f"{calls or store}: expected calls to judge, got none; those whose split is `train` are left out")
+    return evaluation

@@ -21,7 +21,7 @@ from authz_server.engine.calibration import MESH
 from authz_server.engine.decide import score, to_score
 from authz_server.engine.edges import EDGE_CODES
 from authz_server.engine.endpoint import EndpointTable
-from authz_server.engine.errors import TrainingError
+from authz_server.engine.errors import SettingError, TrainingError
 from authz_server.engine.finding import FindingCode, Surprise
 from authz_server.engine.history import CallerHistory, History, add_step
 from authz_server.engine.model import Manifest, ReadyModel, WorkloadModel
@@ -332,6 +332,8 @@ def _watched(records: Iterable[Record], phase: str, total: int, progress: Progre
 
 def train(store: str, out: str, key_id: str, jobs: int = 1, progress: Progress = lambda *_: None) -> Manifest:
     """Learn a store and publish the bundle; with `jobs` other than 1 the workloads are shared out among processes."""
+    if jobs < -1 or jobs == 0:
+        raise SettingError(f"jobs: expected a number of processes, or -1 for one a core, got {jobs}")
     if jobs == 1:
         source = partial(scan, store)
         learned = _together(_learn_workloads(source, progress), source)

@@ -3,18 +3,19 @@
 import random
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from authz_server.engine.errors import TrainingError
+from authz_server.engine.errors import SettingError, TrainingError
 from authz_server.engine.finding import FindingCode
 from authz_server.engine.history import IDLE_SECONDS, CallerHistory, History, add_step
 from authz_server.engine.model import ReadyModel, WorkloadModel, decode_model, encode_model
 from authz_server.engine.record import CallRecord, to_parsed_call
 from tests.factories_engine import FORM, JSON, NOON, PRINCIPAL, WORKLOAD, call, judge, record
-from trainer.train import train_calls
+from trainer.train import train, train_calls
 
 BUDGET = 1e-2
 COLORS = ("red", "blue", "green", "black")
@@ -347,3 +348,9 @@ def test_what_one_service_account_alone_brings_is_no_spray() -> None:
     assert model.endpoints["POST /audit"].parameters["body:/user"].values is None
     later = posted("/audit", '{"user":"user999"}', session="the shop")
     assert judge(to_parsed_call(later), ReadyModel(model, "")).p_value > 0.001
+
+
+@pytest.mark.parametrize("jobs", [0, -2])
+def test_a_number_of_processes_that_is_none_is_refused(jobs: int, tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match="jobs: expected a number of processes, or -1"):
+        train(str(tmp_path), str(tmp_path / "out"), "key", jobs)

@@ -83,8 +83,11 @@ def generate(
     workload: Annotated[str | None, typer.Option(help="Only this workload.")] = None,
 ) -> None:
     """Write one file of AuthorizationPolicy a workload; 1 where one was refused (the others are written)."""
+    from trainer.policies.generation.generate import DEFAULT_EXCEPTIONS
     from trainer.policies.generation.generate import generate as run
 
+    if exceptions is None and not DEFAULT_EXCEPTIONS.is_file():
+        say(f"no exceptions: neither --exceptions nor {DEFAULT_EXCEPTIONS} is here, so probes and scrapers get no rule")
     report = run(bundle, out, exceptions, custom, crds, workload)
     for line in report.lines:
         say(line)

@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from authz_server.bundle import load_bundle
-from authz_server.engine.errors import SettingError
+from authz_server.engine.errors import BundleError, SettingError
 from trainer.workflows.dot import to_dot
 from trainer.workflows.graph import Graph, to_graph, to_journeys
 from trainer.workflows.mermaid import to_mermaid
@@ -39,6 +39,8 @@ _WRITERS: Final[dict[Form, tuple[str, Callable[[Graph], str]]]] = {
 def render(bundle: str, form: Form, workload: str | None = None) -> dict[str, str]:
     """Render all workloads, or one, by file name; raises SettingError for one that there is not, BundleError without a bundle."""
     models = load_bundle(bundle, None).models
+    if not models:
+        raise BundleError(f"{bundle}: expected a bundle published by `trainer train`, found none")
     if workload is not None and workload not in models:
         raise SettingError(f"workload: expected one of {', '.join(sorted(models)) or 'none learned yet'}, got {workload!r:.100}")
     ending, text = _WRITERS[form]

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from authz_server.bundle import write_bundle
 from authz_server.engine.edges import EdgeModel, Edges
-from authz_server.engine.errors import SettingError
+from authz_server.engine.errors import BundleError, SettingError
 from authz_server.engine.follow import Follow
 from authz_server.engine.model import WorkloadModel
 from authz_server.engine.sequence import START, PrecedenceRule, SequenceModel, Transition
@@ -112,3 +112,8 @@ def test_a_place_that_can_not_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(SettingError, match="expected a directory that can be written"):
         write({"a.md": ""}, tmp_path / "file")
+
+
+def test_a_bundle_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="expected a bundle published by"):
+        render(str(tmp_path), Form.JSON)
