@@ -4,6 +4,8 @@
     endpoint    which endpoint a Call is
     parameters  what is odd about it by itself          (point model)
     sequence    what is odd given what came before      (sequence model; `history` holds what came before)
+    edges       who calls whom; `follow`: which calls must follow inside the mesh
+    volume      how fast callers go                     (volume model; `pace` holds the counters)
     evidence    how surprising something never seen is, given how much was seen
     calibration from a score to a p-value
     decide      all of these -> Judgement
