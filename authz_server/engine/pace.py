@@ -51,7 +51,7 @@ BITS: Final = 256
 """Bits of a bitmap, a power of two."""
 IDLE_SECONDS: Final = 1800.0
 """A caller silent for longer begins anew."""
-MAX_PACES: Final = 100_000
+MAX_PACES: Final = 40_000
 """Callers counted, sessions and addresses together; the least recently active goes first."""
 
 
