@@ -26,6 +26,7 @@ __all__ = [
     "setting_names",
     "to_flag",
     "to_public",
+    "unknown_variables",
 ]
 
 PREFIX: Final = "AUTHZ_"
@@ -164,7 +165,7 @@ def read_settings(env: Mapping[str, str], flags: Mapping[str, str | None]) -> tu
     value, at most 100 characters of it and none of a secret.
     """
     values: dict[str, Any] = {}
-    problems = [*_unknown_variables(env), *_unknown_flags(flags)]
+    problems = [*unknown_variables(env, PREFIX, [PREFIX + name.upper() for name in READERS]), *_unknown_flags(flags)]
     for name, reader in READERS.items():
         given, text = to_flag(name), flags.get(name)
         if text is None:
@@ -190,14 +191,14 @@ def _hide(found: re.Match[str]) -> str:
     return f"{found[1]}***@" if found[1] else f"{found[2]}***"
 
 
-def _unknown_variables(env: Mapping[str, str]) -> Iterator[str]:
-    known = [PREFIX + name.upper() for name in READERS]
+def unknown_variables(env: Mapping[str, str], prefix: str, known: list[str]) -> Iterator[str]:
+    """Name the variables that begin with `prefix` and aren't known, but for what Kubernetes sets for a Service of that name."""
     for variable in sorted(env):
-        if not variable.startswith(PREFIX) or variable in known:
+        if not variable.startswith(prefix) or variable in known:
             continue
         service_link = _SERVICE_LINK.search(variable) or (variable.endswith("_PORT") and "://" in env[variable])
         if not service_link:
-            yield f"{variable}: expected a known setting{nearest(variable, known, PREFIX)}"
+            yield f"{variable[:100]}: expected a known setting{nearest(variable, known, prefix)}"
 
 
 def _unknown_flags(flags: Mapping[str, str | None]) -> Iterator[str]:

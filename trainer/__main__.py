@@ -5,14 +5,18 @@ In: flags and `TRAINER_*`. Out: files, and an exit code, 0 or 2.
 A flag overrides the environment variable of the same name. What costs start-up time is imported by the command that needs it.
 """
 
+import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
 from authz_server.engine.errors import MeshwardenError, SettingError
 from authz_server.engine.observe import Observer
+from authz_server.settings import unknown_variables
 from trainer.imports import Format
 from trainer.openapi.form import Form
 from trainer.policies.commands import app as policies
@@ -22,6 +26,7 @@ from trainer.workflows.export import Form as WorkflowForm
 __all__ = ["app", "main"]
 
 _FAILED = 2
+_PREFIX = "TRAINER_"
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -48,11 +53,23 @@ _Spool = Annotated[
 
 
 @app.callback()
-def _setup() -> None:
+def _setup(context: typer.Context) -> None:
     """Learn from recorded calls what is normal."""
     from authz_server.log import configure
 
     configure("info")
+    problems = list(unknown_variables(os.environ, _PREFIX, sorted(set(_variables(context.command)))))
+    if problems:
+        raise SettingError(*problems)
+
+
+def _variables(command: object) -> Iterator[str]:
+    """List the environment variables that a command, or one below it, reads."""
+    if isinstance(command, TyperGroup):
+        for below in command.commands.values():
+            yield from _variables(below)
+    elif isinstance(command, TyperCommand):
+        yield from [parameter.envvar for parameter in command.params if isinstance(parameter.envvar, str)]
 
 
 @app.command()

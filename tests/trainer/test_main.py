@@ -37,3 +37,27 @@ def test_expected_errors_are_one_line_a_problem_and_code_2(tmp_path: Path, given
     assert 2 == done.returncode
     lines = done.stderr.splitlines()
     assert [True] * len(lines) == [line.startswith(start) for line, start in zip(lines, expected, strict=True)]
+
+
+def test_a_misspelt_variable_is_told_with_the_one_that_was_meant(tmp_path: Path) -> None:
+    done = run("train", "--store", str(tmp_path), "--out", str(tmp_path / "bundle"), TRAINER_HASH_KYE="secret", TRAINER_CRDS="x")
+
+    assert (2, b"error: TRAINER_HASH_KYE: expected a known setting, did you mean TRAINER_HASH_KEY?\n") == (
+        done.returncode,
+        done.stderr,
+    )
+
+
+def test_what_kubernetes_sets_for_a_service_named_trainer_is_no_misspelling(tmp_path: Path) -> None:
+    done = run(
+        "import",
+        "-",
+        "--format=calls",
+        "--store",
+        str(tmp_path),
+        given=b'{"method":"GET","path":"/a"}\n',
+        TRAINER_PORT="tcp://10.0.0.1:80",
+        TRAINER_SERVICE_HOST="10.0.0.1",
+    )
+
+    assert 0 == done.returncode
