@@ -29,8 +29,7 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
     if command == "settings":
         from authz_server.settings_table import to_markdown
 
-        sys.stdout.write(to_markdown())
-        return 0
+        return _print(to_markdown())
     settings, wrong = read_settings(environment, flags)
     problems += wrong
     if command == "check" or problems:
@@ -77,16 +76,16 @@ def _not_understood(arguments: list[str]) -> list[str]:
 
 
 def _check(settings: Settings, problems: list[str]) -> int:
-    from authz_server.startup import describe, load_parts  # brings yaml
+    from authz_server.startup import describe, load_parts, unusable  # brings yaml
 
+    problems = [*problems, *unusable(settings)]
     try:
         parts = load_parts(settings)
     except MeshwardenError as error:
         return _tell([*problems, *error.problems])
     if problems:
         return _tell(problems)
-    sys.stdout.write(describe(settings, parts))
-    return 0
+    return _print(describe(settings, parts))
 
 
 def _serve(settings: Settings) -> int:
@@ -96,6 +95,16 @@ def _serve(settings: Settings) -> int:
         serve(settings)
     except MeshwardenError as error:
         return _tell(list(error.problems))
+    return 0
+
+
+def _print(text: str) -> int:
+    """Write a text to standard output; a reader that has gone, as in `check | head -1`, is no error."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains when it ends
     return 0
 
 

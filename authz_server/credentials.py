@@ -1,10 +1,11 @@
 """TLS for the gRPC server, from files that may be renewed while it runs (cert-manager and Istio renew every day or hour)."""
 
+import ssl
 from pathlib import Path
 
 import grpc
 
-from authz_server.engine.errors import SettingError
+from authz_server.engine.errors import SettingError, cut
 from authz_server.settings import Settings
 
 __all__ = ["server_credentials"]
@@ -18,8 +19,12 @@ def server_credentials(settings: Settings) -> grpc.ServerCredentials | None:
     try:
         seen = _stamp(cert, key, client_ca)
         initial = _configuration(cert, key, client_ca)
+        _verify(cert, key, client_ca)
     except (OSError, ValueError) as error:
-        raise SettingError(f"tls_cert, tls_key, tls_client_ca: expected readable PEM files: {error}") from error
+        raise SettingError(
+            "tls_cert, tls_key, tls_client_ca: expected readable PEM files, a certificate and its own unencrypted key:"
+            f" {cut(error)}"
+        ) from error
 
     def renewed() -> grpc.ServerCertificateConfiguration | None:
         """Asked at every handshake; None keeps what is in force, also when new files are unreadable."""
@@ -35,6 +40,14 @@ def server_credentials(settings: Settings) -> grpc.ServerCredentials | None:
         return configuration
 
     return grpc.dynamic_ssl_server_credentials(initial, renewed, require_client_authentication=client_ca is not None)
+
+
+def _verify(cert: Path, key: Path, client_ca: Path | None) -> None:
+    """Read the files as TLS will, since gRPC takes anything and fails at each handshake; raises ssl.SSLError, an OSError."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key, password=lambda: b"")  # never ask on a terminal
+    if client_ca is not None:
+        context.load_verify_locations(client_ca)
 
 
 def _stamp(*paths: Path | None) -> tuple[tuple[int, int], ...]:

@@ -1,17 +1,21 @@
-"""What must be right before the server starts: policy and bundle, or every problem of both; and what would run, in words."""
+"""What must be right before the server starts: policy, bundle and places, or every problem of them; what would run, in words."""
 
+import errno
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from authz_server.bundle import Bundle, BundleDirectory
 from authz_server.enforcement import EnforcementFile
 from authz_server.engine.errors import MeshwardenError, cut
 from authz_server.engine.observe import Observer
 from authz_server.engine.policy import Enforcement
-from authz_server.settings import Settings
+from authz_server.settings import Settings, to_public
+from authz_server.uploads import is_url
 
-__all__ = ["Parts", "describe", "load_parts", "notes"]
+__all__ = ["Parts", "describe", "load_parts", "notes", "unusable"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,38 @@ def load_parts(settings: Settings) -> Parts:
     return Parts(observer, policy, bundle)
 
 
+def unusable(settings: Settings) -> Iterator[str]:
+    """Name the places that `serve` couldn't use, leaving nothing behind: where it records and logs, and its certificate."""
+    record = settings.record_spool if settings.record and is_url(settings.record) else settings.record
+    if record is not None:
+        reason = _unwritable(Path(record))
+        if reason:
+            yield f"{'record' if record == settings.record else 'record_spool'}: {cut(record)}: {reason}"
+    log = settings.decision_log
+    if log not in (None, "-"):
+        path = Path(log or "")
+        reason = _denied(path) if path.is_file() else _unwritable(path.parent)
+        if reason:
+            yield f"decision_log: expected a file that can be written, got {cut(log)!r}: {reason}"
+    if settings.tls_cert is not None:
+        from authz_server.credentials import server_credentials  # brings grpc
+
+        try:
+            server_credentials(settings)
+        except MeshwardenError as error:
+            yield from error.problems
+
+
+def _unwritable(directory: Path) -> str:
+    """Tell why a directory can't be written, or made where it isn't there yet; or nothing."""
+    above = next(one for one in (directory, *directory.absolute().parents) if one.exists())
+    return _denied(above) if above.is_dir() else f"{cut(above)} is a file"
+
+
+def _denied(path: Path) -> str:
+    return "" if os.access(path, os.W_OK) else os.strerror(errno.EACCES)
+
+
 def notes(settings: Settings, enforcement: Enforcement, bundle: Bundle) -> Iterator[str]:
     """Say what isn't wrong but probably not meant: one sentence each."""
     if not settings.hash_key:
@@ -66,11 +102,12 @@ def describe(settings: Settings, parts: Parts) -> str:
     """Tell what would run: addresses, policy, bundle, and the mode and counts of each workload."""
     enforcement, bundle = parts.policy.current, parts.bundle.current
     tls = "mutual TLS" if settings.tls_client_ca else "TLS" if settings.tls_cert else "plaintext"
-    rule = enforcement.defaults
+    rule, shown = enforcement.defaults, to_public(settings)
     lines = [
         f"listen    {settings.listen} ({tls})",
         f"admin     {settings.admin or 'none'}",
-        f"record    {'yes' if settings.record else 'no'}",
+        f"record    {shown['record'] or 'no'}",
+        f"history   {shown['history']}",
         f"policy    {settings.policy or 'built-in'}: {rule.mode.value}, budget {rule.budget:g}",
         f"bundle    {_described(bundle)}",
     ]

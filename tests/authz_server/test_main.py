@@ -74,3 +74,16 @@ def test_the_module_runs_and_check_loads_neither_grpc_nor_the_trainer(tmp_path: 
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=False)
 
     assert (0, "") == (done.returncode, done.stderr)
+
+
+def test_a_reader_that_has_gone_is_no_error() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "authz_server", "settings"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        said = process.stderr.read()
+        code = process.wait(timeout=30)
+
+    assert (0, b"") == (code, said)

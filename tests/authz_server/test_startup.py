@@ -6,7 +6,7 @@ from authz_server.bundle import write_bundle
 from authz_server.engine.errors import MeshwardenError
 from authz_server.engine.observe import Observer
 from authz_server.settings import Settings
-from authz_server.startup import describe, load_parts, notes
+from authz_server.startup import describe, load_parts, notes, unusable
 from tests.factories_shell import workload_model
 
 POLICY = """
@@ -64,3 +64,40 @@ def test_a_risky_setting_is_noted(changes: dict[str, object], note: str) -> None
     parts = load_parts(settings)
 
     assert any(note in said for said in notes(settings, parts.policy.current, parts.bundle.current))
+
+
+def test_places_that_serve_could_not_use_are_told_and_nothing_is_left_behind(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    (tmp_path / "pem").write_text("no certificate")
+    wrong = Settings(
+        policy=None,
+        record=str(tmp_path / "file/calls"),
+        decision_log=str(tmp_path / "file/log"),
+        tls_cert=tmp_path / "pem",
+        tls_key=tmp_path / "pem",
+    )
+
+    told = list(unusable(wrong))
+
+    assert ["record", "decision_log", "tls_cert, tls_key, tls_client_ca"] == [problem.split(":")[0] for problem in told]
+    assert f"{tmp_path}/file is a file" in told[0]
+    right = Settings(policy=None, record=str(tmp_path / "new/calls"), decision_log=str(tmp_path / "log"))
+    assert [] == list(unusable(right))
+    assert {"file", "pem"} == {path.name for path in tmp_path.iterdir()}
+
+
+def test_a_spool_is_looked_at_where_records_are_uploaded(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+
+    told = list(unusable(Settings(policy=None, record="memory://calls", record_spool=tmp_path / "file/spool")))
+
+    assert [True] == [problem.startswith("record_spool: ") for problem in told]
+
+
+def test_what_would_run_hides_the_credentials_of_places() -> None:
+    settings = Settings(policy=None, history="redis://user:secret@cache/0", record="s3://key:secret@bucket/calls")
+
+    text = describe(settings, load_parts(settings))
+
+    assert "history   redis://***@cache/0" in text
+    assert "secret" not in text
