@@ -224,7 +224,9 @@ def _from_source(source: SessionSource, raw: RawCall, cookies: Sequence[tuple[st
     if source.cookie:
         for name, value, _ in cookies:
             if name == source.cookie:
-                return f"cookie {value}"
+                # Quotes around a value aren't part of it for most who read cookies (RFC 6265, section 4.1.1).
+                bare = value[1:-1] if len(value) > 1 and value[0] == value[-1] == '"' else value
+                return f"cookie {bare}" if bare else ""
         return ""
     if source.header:
         value = raw.headers.get(source.header, "")

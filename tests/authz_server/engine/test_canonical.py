@@ -87,6 +87,9 @@ def test_to_workload(principal: str, context: str, authority: str, workload: str
 SESSIONS: list[tuple[dict[str, Any], SessionSource, str]] = [
     ({"headers": {"cookie": "a=1; sid=abc"}}, SessionSource(cookie="sid"), "cookie abc"),
     ({"headers": {"cookie": "sid=abc; sid=xyz"}}, SessionSource(cookie="sid"), "cookie abc"),
+    ({"headers": {"cookie": 'sid="abc"'}}, SessionSource(cookie="sid"), "cookie abc"),
+    ({"headers": {"cookie": 'sid=""; sid=abc'}}, SessionSource(cookie="sid"), ""),
+    ({"headers": {"cookie": 'sid="'}}, SessionSource(cookie="sid"), 'cookie "'),
     ({"headers": {"cookie": "sidx=abc"}}, SessionSource(cookie="sid"), ""),
     ({"headers": {}}, SessionSource(cookie="sid"), ""),
     ({"headers": {"x-user": "alice"}}, SessionSource(header="x-user"), "header alice"),
