@@ -33,6 +33,7 @@ from authz_server.engine.model import (
     decode_model,
     encode_model,
 )
+from authz_server.key_id import show_key_id
 from authz_server.log import StateLog
 from authz_server.place import Place, is_safe, open_place
 
@@ -142,8 +143,9 @@ def _manifest(data: bytes | None, name: str) -> Manifest:
 def _wrong(manifest: Manifest, prefix: str, key_id: str | None) -> Iterable[str]:
     if key_id is not None and manifest.key_id != key_id:
         yield (
-            f"expected a bundle learned under our hash key (key id {cut(key_id)}), got one of key id {cut(manifest.key_id)}: "
-            "set the same AUTHZ_HASH_KEY as the trainer's"
+            f"expected a bundle learned under our hash key ({show_key_id(key_id)}), got one under {show_key_id(manifest.key_id)}:"
+            " set AUTHZ_HASH_KEY and TRAINER_HASH_KEY to the key that it was learned under, or name another place for the bundle,"
+            " which may be empty, until one is trained under the new key"
         )
     named = prefix.removeprefix("revisions/").rstrip("/")
     if named and named != manifest.revision:

@@ -20,7 +20,7 @@ import msgspec
 
 from authz_server.engine.errors import StoreError, cut
 from authz_server.finisher import ClosedSegment, Finisher
-from authz_server.segment_name import SegmentKind, default_instance, lock_segment
+from authz_server.segment_name import SegmentKind, SegmentName, default_instance, lock_segment, to_file_name
 from authz_server.uploads import Uploader, is_url
 
 __all__ = ["MAX_BYTES", "SEGMENT_BYTES", "SEGMENT_SECONDS", "SegmentWriter", "default_spool"]
@@ -47,6 +47,7 @@ class _OpenSegment(msgspec.Struct):
 class SegmentWriter:
     """Writes lines to segments under `target`, a directory or any fsspec URL; used by one thread.
 
+    `key_id` is that of the Observer under whose hash key the calls were observed; each segment's name says it.
     `segment_bytes` and `segment_seconds` end a segment; `max_bytes` bounds the local directory, None: unbounded.
     `spool` is where segments wait for their upload when `target` is a URL, None: `default_spool`. Raises StoreError at once if
     the place can't be used; an unreachable object store is no such case, uploads to it are retried.
@@ -55,6 +56,7 @@ class SegmentWriter:
     def __init__(
         self,
         target: str,
+        key_id: str,
         *,
         instance: str | None = None,
         segment_bytes: int = SEGMENT_BYTES,
@@ -64,6 +66,7 @@ class SegmentWriter:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.target = target
+        self.key_id = key_id
         self.instance = instance or default_instance()
         uploader = Uploader(target) if is_url(target) else None
         self.directory = Path(spool or default_spool(target)) if uploader else Path(target)
@@ -114,7 +117,7 @@ class SegmentWriter:
         stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime(opened))
         while True:
             self._seq += 1
-            path = self.directory / f"{kind}-{stamp}-{self.instance}-{self._seq:06d}.jsonl"
+            path = self.directory / to_file_name(SegmentName(kind, stamp, self.key_id, self.instance, self._seq, ""))
             flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
             try:
                 fd = os.open(path, flags, 0o640)

@@ -77,7 +77,7 @@ class Server:
             problems,
             lambda: BundleDirectory(settings.bundle, self._observer.key_id, settings.workloads, lambda _: self._relabel()),
         )
-        recorder = _try(problems, lambda: _recorder(settings))
+        recorder = _try(problems, lambda: _recorder(settings, self._observer.key_id))
         log = _try(problems, lambda: DecisionLog(settings.decision_log, settings.decision_log_sample))
         admin = _try(problems, lambda: Admin(settings.admin, self._sources()) if settings.admin else None)
         server = _try(problems, lambda: self._grpc_server(settings))
@@ -204,6 +204,7 @@ class Server:
         bundle = self.bundle.current
         return {
             "settings": settings_module.to_public(self.settings),
+            "key_id": self._observer.key_id,
             "policy": enforcement_file.to_public(self.policy.current),
             "policy_problem": self.policy.problem,
             "bundle": bundle.manifest,
@@ -220,12 +221,13 @@ def _try(problems: list[str], make: Callable[[], Part]) -> Part | None:
         return None
 
 
-def _recorder(settings: Settings) -> Recorder | None:
+def _recorder(settings: Settings, key_id: str) -> Recorder | None:
     if settings.record is None:
         return None
     return Recorder(
         SegmentWriter(
             settings.record,
+            key_id,
             segment_seconds=settings.record_seconds,
             max_bytes=settings.record_max_bytes,
             spool=settings.record_spool,

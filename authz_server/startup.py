@@ -12,6 +12,7 @@ from authz_server.enforcement import EnforcementFile
 from authz_server.engine.errors import MeshwardenError, cut
 from authz_server.engine.observe import Observer
 from authz_server.engine.policy import Enforcement
+from authz_server.key_id import show_key_id
 from authz_server.settings import Settings, to_public
 from authz_server.uploads import is_url
 
@@ -110,6 +111,7 @@ def describe(settings: Settings, parts: Parts) -> str:
         f"history   {shown['history']}",
         f"policy    {settings.policy or 'built-in'}: {rule.mode.value}, budget {rule.budget:g}",
         f"bundle    {_described(bundle)}",
+        f"hash key  {show_key_id(parts.observer.key_id).removeprefix('key ')}",
     ]
     names = sorted({*bundle.models, *enforcement.workloads})
     if names:

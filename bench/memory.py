@@ -67,7 +67,7 @@ def _measure(calls: int, seed: int) -> Training:
 
     with tempfile.TemporaryDirectory(prefix="meshwarden-bench-") as name:
         store, out = str(Path(name) / "store"), str(Path(name) / "bundle")
-        with StoreWriter(store) as writer:
+        with StoreWriter(store, Observer().key_id) as writer:
             for record in workload.records(seed, "memory", calls, Observer()):
                 writer.put(record)
         command = [sys.executable, "-m", "bench.memory", store, out]

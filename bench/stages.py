@@ -101,7 +101,7 @@ class _Line:
         self._observer = Observer()
         self._metrics = Metrics(lambda: bundle.models)
         self._log = DecisionLog(None)
-        self._recorder = Recorder(SegmentWriter(str(directory)), max_queue=1 << 30)
+        self._recorder = Recorder(SegmentWriter(str(directory), self._observer.key_id), max_queue=1 << 30)
         self._histories = MemoryHistories(0.0)
         enforcement = Enforcement(self._rule, {})
         self._checker = Checker(

@@ -9,9 +9,10 @@ from authz_server.engine.policy import Mode
 from authz_server.engine.record import CallRecord, OutcomeRecord
 from authz_server.engine.verdict import Action, Basis, Verdict
 
-__all__ = ["call", "outcome_record", "parameter", "raw_call", "record", "verdict"]
+__all__ = ["KEY_ID", "call", "outcome_record", "parameter", "raw_call", "record", "verdict"]
 
 _OBSERVER = Observer("test key")
+KEY_ID = _OBSERVER.key_id
 
 
 def raw_call(**changes: Any) -> RawCall:

@@ -89,15 +89,20 @@ def collect(
     """Collect live calls from Envoy's access log and mirrored requests, until SIGTERM or Ctrl-C."""
     from authz_server.enforcement import load_enforcement
     from trainer.collect import collect as run
+    from trainer.keys import beside
+
+    observer = Observer(hash_key)
 
     def started(listen_port: int | None, mirror_port: int | None) -> None:
         say(f"collecting into {store}: access log on port {listen_port or '-'}, mirrored requests on port {mirror_port or '-'}")
 
+    if mixed := beside(store, observer.key_id):
+        say(mixed)
     collected = run(
         listen,
         mirror,
         store,
-        Observer(hash_key),
+        observer,
         load_enforcement(policy),
         hold_seconds=hold_seconds,
         spool=spool,
@@ -124,13 +129,17 @@ def import_(
     """Import calls from files of another format."""
     from authz_server.enforcement import load_enforcement
     from trainer.imports import import_files
+    from trainer.keys import beside
 
+    observer = Observer(hash_key)
+    if mixed := beside(store, observer.key_id):
+        say(mixed)
     with track_import(files) as progress:
         imports = import_files(
             files,
             file_format,
             store,
-            Observer(hash_key),
+            observer,
             load_enforcement(policy),
             skip_bad=skip_bad,
             spool=spool,
@@ -149,10 +158,14 @@ def train(
     hash_key: _HashKey = "",
 ) -> None:
     """Learn what is normal from a store, and publish it as a bundle."""
+    from trainer.keys import left_out
     from trainer.train import train as run
 
+    key_id = Observer(hash_key).key_id
+    if note := left_out(store, key_id):
+        say(note)
     with track_training() as progress:
-        manifest = run(store, out, Observer(hash_key).key_id, jobs, progress)
+        manifest = run(store, out, key_id, jobs, progress)
     for name, entry in manifest.workloads.items():
         say(f"{name}: {entry.calls:,} calls at {entry.endpoints:,} endpoints")
     say(f"published revision {manifest.revision} in {out}")
@@ -175,8 +188,12 @@ def evaluate(
     """Measure a bundle on labelled calls: true and false positives with 95 % intervals, per attack."""
     from trainer.evaluate import evaluate_place
     from trainer.evaluation_report import to_json, to_text
+    from trainer.keys import left_out
 
-    evaluation = evaluate_place(bundle, calls, store, budget, Observer(hash_key), policy)
+    observer = Observer(hash_key)
+    evaluation = evaluate_place(bundle, calls, store, budget, observer, policy)
+    if store is not None and (note := left_out(store, observer.key_id)):
+        say(note)
     typer.echo(to_json(evaluation) if as_json else to_text(evaluation))
 
 
@@ -191,10 +208,13 @@ def callers(
 ) -> None:
     """Tell where a session can be read from: cookies, headers and claims that tell callers apart, ranked with the evidence."""
     from trainer.callers_report import from_file, from_store, to_json, to_text
+    from trainer.keys import left_out, newest_key
 
     if (store is None) == (calls is None):
         raise SettingError("store: expected either --store or --calls")
     found = from_store(store) if store is not None else from_file(calls or "", file_format)
+    if store is not None and (note := left_out(store, newest_key(store) or "")):
+        say(note)
     typer.echo(to_json(found) if as_json else to_text(found))
 
 
@@ -227,7 +247,7 @@ def openapi(
     spec = read_document(against) if against is not None else None
     export = Export(bundle, Observer(hash_key), workload, words, spec)
     if not export.same_key:
-        say("the hash key isn't the one that the bundle was learned under: values of enumerations stay unnamed")
+        say(f"the hash key isn't the one that the bundle was learned under ({export.keys}): values of enumerations stay unnamed")
     if out is not None:
         names = write_documents(export, out, form)
         say(f"wrote {len(names)} documents of revision {export.bundle.revision} into {out}: {', '.join(names)}")

@@ -10,6 +10,7 @@ from rich.table import Table
 from authz_server.engine.errors import FormatError, StoreError
 from trainer.callers import Candidate, CandidateLearner, seen_in_clear, seen_in_record
 from trainer.imports import Format, iter_imported
+from trainer.keys import newest_key
 from trainer.store import read_calls
 
 __all__ = ["Ranking", "from_file", "from_store", "to_json", "to_text"]
@@ -21,9 +22,12 @@ _SHOWN = 12
 
 
 def from_store(store: str) -> Ranking:
-    """Rank what recorded calls show; raises StoreError where there are none."""
+    """Rank what recorded calls show, those under the newest hash key; raises StoreError where there are none.
+
+    Under another key every caller would be another one.
+    """
     learners: dict[str, CandidateLearner] = {}
-    for record in read_calls(store):
+    for record in read_calls(store, key_id=newest_key(store)):
         learner = _learner(learners, record.workload)
         if learner is not None:
             learner.update(record.ts, record.address, seen_in_record(record))

@@ -207,7 +207,7 @@ def collect(
     """Collect until SIGTERM or Ctrl-C, then write, finish and upload what is there."""
     if not listen and not mirror:
         raise SettingError("expected --listen, --mirror or both: there is nothing to collect from")
-    with StoreWriter(store, spool=spool) as writer:
+    with StoreWriter(store, observer.key_id, spool=spool) as writer:
         collector = Collector(writer, observer, enforcement, hold_seconds)
         asyncio.run(_until_signalled(collector, listen, mirror, started))
     return collector.collected

@@ -16,12 +16,13 @@ from sklearn.metrics import roc_auc_score
 from authz_server.bundle import load_bundle
 from authz_server.enforcement import load_enforcement
 from authz_server.engine.call import Call
+from authz_server.engine.counters import Counters
 from authz_server.engine.decide import Judgement, decide
 from authz_server.engine.errors import BundleError, FormatError, SettingError
 from authz_server.engine.history import CallerHistory, History, Past, Snapshot, add_step
 from authz_server.engine.model import ReadyModel
 from authz_server.engine.observe import Observer
-from authz_server.engine.pace import Counters, Paces, to_footprint
+from authz_server.engine.pace import Paces, to_footprint
 from authz_server.engine.record import CallRecord, to_parsed_call
 from trainer.imports import iter_calls_file
 from trainer.store import read_calls
@@ -199,7 +200,10 @@ def evaluate_place(
     loaded = load_bundle(bundle, observer.key_id)
     if not loaded.models:
         raise BundleError(f"{bundle}: expected a bundle published by `trainer train`, found none")
-    records = iter_calls_file(calls, observer, load_enforcement(policy)) if calls is not None else read_calls(store or "")
+    if calls is not None:
+        records = iter_calls_file(calls, observer, load_enforcement(policy))
+    else:
+        records = read_calls(store or "", key_id=observer.key_id)
     evaluation = evaluate(records, loaded.models, loaded.revision, budget)
     if not evaluation.true_positives.n + evaluation.false_positives.n:
         raise FormatError(f"{calls or store}: expected calls to judge, got none; those whose split is `train` are left out")

@@ -129,7 +129,7 @@ def import_files(
         if progress is not None:
             progress(imports)
 
-    with StoreWriter(store, spool=spool) as writer:
+    with StoreWriter(store, observer.key_id, spool=spool) as writer:
         try:
             for path in paths:
                 records = iter_records(

@@ -2,6 +2,7 @@
 
 In: the segments that `authz_server/segments.py` writes, of any number of writers, in directories or at fsspec URLs. Out: decoded
 calls, streamed: memory is bounded by the join window, not by the store. Writers' own order is kept; they are merged by `ts`.
+Whoever compares digests asks for the calls of one hash key (`keys.py`).
 """
 
 import heapq
@@ -15,9 +16,10 @@ from msgspec.structs import force_setattr
 from authz_server.engine.errors import FormatError, StoreError, cut
 from authz_server.engine.record import CallRecord, OutcomeRecord
 from authz_server.segment_name import SegmentKind
+from trainer.keys import of_key
 from trainer.lines import read_blocks
 from trainer.outcome_join import JOIN_SECONDS, OutcomeJoin
-from trainer.stored_segment import StoredSegment, list_segments
+from trainer.stored_segment import StoredSegment
 
 __all__ = ["JOIN_SECONDS", "Reading", "read_calls", "scan"]
 
@@ -48,19 +50,21 @@ class Reading(msgspec.Struct):
 
 
 def read_calls(
-    store: str | Sequence[str], *, join_seconds: float = JOIN_SECONDS, reading: Reading | None = None
+    store: str | Sequence[str],
+    *,
+    key_id: str | None = None,
+    join_seconds: float = JOIN_SECONDS,
+    reading: Reading | None = None,
 ) -> Iterator[CallRecord]:
-    """Read all calls; `status` None where no outcome was found. `reading` counts, None: nobody wants to know.
-
-    Raises StoreError when a place can't be read at all.
-    """
-    return scan(store, CallRecord, join_seconds=join_seconds, reading=reading)
+    """Read all calls, as `scan`; `status` None where no outcome was found."""
+    return scan(store, CallRecord, key_id=key_id, join_seconds=join_seconds, reading=reading)
 
 
 def scan(
     store: str | Sequence[str],
     record_type: type[T],
     *,
+    key_id: str | None = None,
     join_seconds: float = JOIN_SECONDS,
     reading: Reading | None = None,
 ) -> Iterator[T]:
@@ -68,12 +72,15 @@ def scan(
 
     With a field `status` it is joined with the outcomes: `status`, `resp_size` and `duration_ms` are set where it has them. For
     the join of outcomes without decision id it needs `request_id`, `workload` and `method`.
+
+    `key_id`: only calls recorded under this hash key; None: under any, for those who compare no digests. `reading` counts; None:
+    nobody wants to know. Raises StoreError when a place can't be read at all, or holds calls, but none under this key.
     """
     fields = set(record_type.__struct_fields__)
     if not {"id", "ts"} <= fields:
         raise TypeError(f"{record_type.__name__} needs the fields id and ts")
     reading = Reading() if reading is None else reading
-    segments = list_segments(store)
+    segments = of_key(store, key_id)
     calls = _merge([s for s in segments if s.name.kind is SegmentKind.CALLS], record_type, reading)
     outcome_segments = [s for s in segments if s.name.kind is SegmentKind.OUTCOMES]
     if "status" not in fields or not outcome_segments:

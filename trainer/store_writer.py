@@ -16,11 +16,12 @@ _FLUSH_BYTES: Final = 1 << 18
 class StoreWriter:
     """Writes records to a store from a program that may wait (import, collect): nothing is dropped, nothing is trimmed.
 
+    `key_id` is that of the Observer which made the records.
     `put` raises StoreError when the disk takes nothing more. Used by one thread; a context manager.
     """
 
-    def __init__(self, store: str, *, spool: str | None = None, segment_seconds: float = 300.0) -> None:
-        self._writer = SegmentWriter(store, max_bytes=None, spool=spool, segment_seconds=segment_seconds)
+    def __init__(self, store: str, key_id: str, *, spool: str | None = None, segment_seconds: float = 300.0) -> None:
+        self._writer = SegmentWriter(store, key_id, max_bytes=None, spool=spool, segment_seconds=segment_seconds)
         self._lines: dict[SegmentKind, list[bytes]] = {SegmentKind.CALLS: [], SegmentKind.OUTCOMES: []}
         self._size = 0
         self.written = 0

@@ -28,6 +28,7 @@ from trainer.description import encode_description
 from trainer.eligible import calibrates, caller_of
 from trainer.fit_follow import FollowLearner
 from trainer.fit_model import NUMERIC
+from trainer.keys import need_own_place
 from trainer.partial_record import CountedCall, SurveyedCall
 from trainer.store import scan
 from trainer.workload_learner import BLOCKS, MAX_SCORED, Change, Learned, WorkloadLearner
@@ -201,28 +202,32 @@ def _watched(records: Iterable[Record], phase: str, total: int, progress: Progre
 
 
 def train(store: str, out: str, key_id: str, jobs: int = 1, progress: Progress = lambda *_: None) -> Manifest:
-    """Learn a store and publish the bundle; with `jobs` other than 1 the workloads are shared out among processes."""
+    """Learn a store's calls under one hash key and publish the bundle; with `jobs` other than 1 processes share the workloads.
+
+    Raises StoreError where the calls, BundleError where the bundles at `out` are under another key.
+    """
     if jobs < -1 or jobs == 0:
         raise SettingError(f"jobs: expected a number of processes, or -1 for one a core, got {jobs}")
+    need_own_place(out, key_id)
     if jobs == 1:
-        source = partial(scan, store)
+        source = partial(scan, store, key_id=key_id)
         learned = _together(_learn_workloads(source, progress), source)
     else:
         parts = effective_n_jobs(jobs)
-        found = Parallel(n_jobs=parts)(delayed(_train_part)(store, part, parts) for part in range(parts))
+        found = Parallel(n_jobs=parts)(delayed(_train_part)(store, key_id, part, parts) for part in range(parts))
         learned = sorted((one for part in found for one in part), key=lambda one: one.model.workload)
         if not learned:
             raise TrainingError(
                 f"expected at least {_MIN_CALLS} successful calls of one workload, found no workload with as many"
             )
-        learned = _together(learned, partial(scan, store))
+        learned = _together(learned, partial(scan, store, key_id=key_id))
     descriptions = {one.model.workload: encode_description(one.description) for one in learned}
     return write_bundle(out, [one.model for one in learned], time.time(), key_id, descriptions)
 
 
-def _train_part(store: str, part: int, parts: int) -> list[Learned]:
+def _train_part(store: str, key_id: str, part: int, parts: int) -> list[Learned]:
     def mine(record_type: type[Record], /) -> Iterator[Record]:
-        return (record for record in scan(store, record_type) if sum(record.workload.encode()) % parts == part)
+        return (record for record in scan(store, record_type, key_id=key_id) if sum(record.workload.encode()) % parts == part)
 
     try:
         return _learn_workloads(mine)

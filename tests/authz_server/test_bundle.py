@@ -157,7 +157,10 @@ def change_manifest(root: Path, change: Callable[[dict[str, object]], object], *
 def test_another_hash_key_is_refused_with_what_to_do(root: Path) -> None:
     publish(root)
 
-    assert "set the same AUTHZ_HASH_KEY as the trainer's" in problems_of(root, "ffffffffffffffff")
+    problems = problems_of(root, "ffffffffffffffff")
+
+    assert f"our hash key (key id ffffffffffffffff), got one under key id {KEY_ID}: set AUTHZ_HASH_KEY and" in problems
+    assert "or name another place for the bundle" in problems
 
 
 @pytest.mark.parametrize(

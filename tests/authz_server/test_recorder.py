@@ -12,12 +12,12 @@ from authz_server.recorder import DropCause, Recorder
 from authz_server.segment_name import SegmentKind
 from authz_server.segments import SegmentWriter
 from tests.authz_server.test_segments import file_size_limit, wait_until
-from tests.factories import call, outcome_record, verdict
+from tests.factories import KEY_ID, call, outcome_record, verdict
 from trainer.store import read_calls
 
 
 def test_what_is_put_can_be_read_again(tmp_path: Path) -> None:
-    recorder = Recorder(SegmentWriter(str(tmp_path)))
+    recorder = Recorder(SegmentWriter(str(tmp_path), KEY_ID))
     recorder.start()
     recorder.put_call(call(), verdict(decision_id="d-7"))
     recorder.put_outcome(outcome_record(id="d-7", status=404))
@@ -30,7 +30,7 @@ def test_what_is_put_can_be_read_again(tmp_path: Path) -> None:
 
 
 def test_records_are_on_disk_before_the_recorder_is_closed(tmp_path: Path) -> None:
-    recorder = Recorder(SegmentWriter(str(tmp_path)), flush_seconds=0.05)
+    recorder = Recorder(SegmentWriter(str(tmp_path), KEY_ID), flush_seconds=0.05)
     recorder.start()
     recorder.put_call(call(), verdict())
     wait_until(lambda: len(list(read_calls(str(tmp_path)))) == 1, seconds=2)
@@ -38,7 +38,7 @@ def test_records_are_on_disk_before_the_recorder_is_closed(tmp_path: Path) -> No
 
 
 def test_full_queue_drops_and_counts(tmp_path: Path) -> None:
-    recorder = Recorder(SegmentWriter(str(tmp_path)), max_queue=2)
+    recorder = Recorder(SegmentWriter(str(tmp_path), KEY_ID), max_queue=2)
     for _ in range(5):
         recorder.put_call(call(), verdict())
     recorder.put_outcome(outcome_record())
@@ -49,7 +49,7 @@ def test_full_queue_drops_and_counts(tmp_path: Path) -> None:
 
 
 def test_put_after_close_is_counted(tmp_path: Path) -> None:
-    recorder = Recorder(SegmentWriter(str(tmp_path)))
+    recorder = Recorder(SegmentWriter(str(tmp_path), KEY_ID))
     assert recorder.close()
     recorder.put_call(call(), verdict())
     recorder.put_outcome(outcome_record())
@@ -57,7 +57,7 @@ def test_put_after_close_is_counted(tmp_path: Path) -> None:
 
 
 def test_record_that_cannot_be_encoded_costs_itself_only(tmp_path: Path) -> None:
-    recorder = Recorder(SegmentWriter(str(tmp_path)))
+    recorder = Recorder(SegmentWriter(str(tmp_path), KEY_ID))
     recorder.put_call(call(request_id="\udc80"), verdict(decision_id="d-1"))
     recorder.put_call(call(), verdict(decision_id="d-2"))
     assert recorder.close()
@@ -69,7 +69,7 @@ def test_full_disk_is_told_once_and_costs_only_what_the_queue_cannot_hold(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    writer = SegmentWriter(str(tmp_path))
+    writer = SegmentWriter(str(tmp_path), KEY_ID)
     writer.write(SegmentKind.OUTCOMES, b"", 0)
     recorder = Recorder(writer, max_queue=3, flush_seconds=0.01)
     with file_size_limit(10):
@@ -89,7 +89,7 @@ def test_full_disk_is_told_once_and_costs_only_what_the_queue_cannot_hold(
 
 
 def test_what_a_full_disk_never_took_is_counted_at_the_end(tmp_path: Path) -> None:
-    recorder = Recorder(SegmentWriter(str(tmp_path)))
+    recorder = Recorder(SegmentWriter(str(tmp_path), KEY_ID))
     recorder.put_call(call(), verdict())
     with file_size_limit(10):
         assert not recorder.close()
@@ -100,8 +100,8 @@ _WRITING = """
 import sys, time
 from authz_server.recorder import Recorder
 from authz_server.segments import SegmentWriter
-from tests.factories import call, verdict
-recorder = Recorder(SegmentWriter(sys.argv[1], segment_bytes=1 << 18))
+from tests.factories import KEY_ID, call, verdict
+recorder = Recorder(SegmentWriter(sys.argv[1], KEY_ID, segment_bytes=1 << 18))
 recorder.start()
 recorded, decided = call(), verdict()
 number = 0

@@ -42,6 +42,7 @@ def test_what_would_run_is_told_with_what_is_probably_not_meant(settings: Settin
     text = describe(settings, load_parts(settings))
 
     assert "2,000 calls, 2 workloads" in text
+    assert f"hash key  id {Observer('k').key_id}\n" in text
     assert ["shop/cart", "enforce", "0.001", "1,000", "2", "2", "endpoints", "set", "apart"] in [
         line.split() for line in text.splitlines()
     ]

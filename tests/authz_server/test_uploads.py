@@ -12,6 +12,7 @@ from authz_server.engine.errors import StoreError
 from authz_server.segment_name import SegmentKind
 from authz_server.segments import SegmentWriter
 from authz_server.uploads import Uploader, is_url
+from tests.factories import KEY_ID
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def test_is_url(place: str, expected: bool) -> None:
 
 
 def test_finished_segments_are_uploaded_and_the_spool_is_empty_then(bucket: str, tmp_path: Path) -> None:
-    writer = SegmentWriter(bucket, spool=tmp_path, segment_bytes=1)
+    writer = SegmentWriter(bucket, KEY_ID, spool=tmp_path, segment_bytes=1)
     writer.write(SegmentKind.CALLS, b"1\n", 1)
     wait_until(lambda: writer.finisher.uploaded == 1)
     writer.write(SegmentKind.CALLS, b"2\n", 1)
@@ -55,7 +56,7 @@ def test_finished_segments_are_uploaded_and_the_spool_is_empty_then(bucket: str,
 def test_what_a_previous_process_left_in_the_spool_is_uploaded(bucket: str, tmp_path: Path) -> None:
     (tmp_path / "calls-20231114T221320-dead-000001.jsonl.gz").write_bytes(gzip.compress(b"1\n"))
     (tmp_path / "calls-20231114T221321-dead-000002.jsonl").write_bytes(b"2\ntorn")
-    assert SegmentWriter(bucket, spool=tmp_path).close()
+    assert SegmentWriter(bucket, KEY_ID, spool=tmp_path).close()
     assert uploaded(bucket) == [b"1", b"2"]
     assert list(tmp_path.iterdir()) == []
 
@@ -65,7 +66,7 @@ def test_failed_uploads_are_counted_told_once_kept_and_tried_again(tmp_path: Pat
     blocked = tmp_path / "bucket"
     blocked.write_bytes(b"a file where a directory is needed")
     spool = tmp_path / "spool"
-    writer = SegmentWriter(f"file://{blocked}/calls", spool=spool, segment_bytes=1)
+    writer = SegmentWriter(f"file://{blocked}/calls", KEY_ID, spool=spool, segment_bytes=1)
     writer.write(SegmentKind.CALLS, b"1\n", 1)
     wait_until(lambda: writer.finisher.upload_failures >= 2)
     assert len(list(spool.iterdir())) == 1
@@ -79,7 +80,7 @@ def test_failed_uploads_are_counted_told_once_kept_and_tried_again(tmp_path: Pat
 def test_close_with_the_store_away_is_bounded_and_keeps_what_is_left(tmp_path: Path) -> None:
     blocked = tmp_path / "bucket"
     blocked.write_bytes(b"")
-    writer = SegmentWriter(f"file://{blocked}/calls", spool=tmp_path / "spool")
+    writer = SegmentWriter(f"file://{blocked}/calls", KEY_ID, spool=tmp_path / "spool")
     writer.write(SegmentKind.CALLS, b"1\n", 1)
     started = time.monotonic()
     assert not writer.close(timeout_seconds=5)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from authz_server.engine.observe import Observer
 from tests.e2e.parts import HASH_KEY, SHOP, AuthzServer, Proxy, eventually
 from tests.e2e.traffic import ODD, browse
 
@@ -47,6 +48,7 @@ def test_config_shows_settings_policy_and_bundle_without_secrets(enforcing: Auth
     config = reply.json
     assert (config["settings"]["listen"], config["settings"]["hash_key"]) == (enforcing.listen, "***")
     assert HASH_KEY.encode() not in reply.body
+    assert config["key_id"] == config["bundle"]["key_id"] == Observer(HASH_KEY).key_id
     assert (config["policy"]["defaults"]["mode"], config["policy_problem"], config["bundle_problem"]) == ("enforce", "", "")
     assert SHOP in config["bundle"]["workloads"]
 

@@ -14,7 +14,8 @@ from envoy.service.accesslog.v3.als_pb2_grpc import AccessLogServiceStub
 from grpc_health.v1 import health_pb2
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
-from tests.e2e.parts import AuthzServer, Proxy, channel, check_request, eventually
+from authz_server.engine.observe import Observer
+from tests.e2e.parts import HASH_KEY, AuthzServer, Proxy, channel, check_request, eventually
 from tests.e2e.traffic import browse
 from trainer.store import Reading, read_calls
 
@@ -98,7 +99,7 @@ def test_a_drain_answers_what_it_decided_and_completes_what_it_recorded(
     assert len(answered) >= 200
     assert {decision["decision_id"] for decision in server.decided()} == answered
     reading = Reading()
-    assert {call.id for call in read_calls(server.store, reading=reading)} == answered
+    assert {call.id for call in read_calls(server.store, key_id=Observer(HASH_KEY).key_id, reading=reading)} == answered
     assert (reading.torn, reading.corrupt) == (0, 0)
     assert [path.name for path in Path(server.store).iterdir() if not path.name.endswith(".jsonl.gz")] == []
 

@@ -1,6 +1,7 @@
 """Policy and bundle change under load: nothing is lost, the change takes effect, and a bad one changes nothing."""
 
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,8 @@ import pytest
 
 from authz_server.bundle import load_bundle, write_bundle
 from authz_server.engine.observe import Observer
-from tests.e2e.parts import HASH_KEY, SHOP, AuthzServer, Proxy, eventually, policy
+from demo.processes import ROOT
+from tests.e2e.parts import HASH_KEY, SHOP, AuthzServer, Proxy, check_request, environment, eventually, policy
 from tests.e2e.traffic import ODD, Step, browse, new_session
 
 KEY_ID = Observer(HASH_KEY).key_id
@@ -158,6 +160,26 @@ def test_a_bad_bundle_keeps_the_old_one_in_force_and_is_told(
     published = other_bundle(own_bundle)
     eventually(lambda: revision(server) == published == other)
     assert server.get("/config").json["bundle_problem"] == ""
+
+
+def test_a_bundle_learned_under_another_key_refuses_nobody(own_bundle: Path, make_server: Callable[..., AuthzServer]) -> None:
+    """Under it every value would look new; the server goes on with what it has, and one that starts with it doesn't start."""
+    server = make_server("enforce", settings={"bundle": own_bundle})
+    old, other = revision(server), Observer("another key").key_id
+    models = [ready.model for ready in load_bundle(own_bundle, KEY_ID).models.values()]
+
+    write_bundle(own_bundle, models, 2.0, other)
+
+    problem = eventually(lambda: server.get("/config").json["bundle_problem"])
+    assert f"(key id {KEY_ID}), got one under key id {other}: " in problem
+    with server.stub() as stub:
+        answer = stub.Check(check_request(), timeout=5)
+    assert (answer.status.code, answer.dynamic_metadata["revision"]) == (0, old)
+    server.stop()
+    for command in ("serve", "check"):
+        started = [command if word == "serve" else word for word in server.command()]
+        ended = subprocess.run(started, capture_output=True, text=True, timeout=20, env=environment(), cwd=ROOT, check=False)
+        assert (ended.returncode, ended.stdout, problem in ended.stderr) == (2, "", True)
 
 
 def test_a_bundle_that_vanishes_stays_in_force_and_is_told(own_bundle: Path, make_server: Callable[..., AuthzServer]) -> None:

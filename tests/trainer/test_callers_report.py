@@ -30,6 +30,18 @@ def test_file_and_store_agree(calls: str, tmp_path: Path) -> None:
         assert ("cookie:sid", 9, "") == (best.source, best.callers, best.reason)
 
 
+def test_calls_under_the_newest_key_are_ranked_so_that_nobody_is_two_callers(calls: str, tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    for key, opened in (("old", "20261120T000000"), ("new", "20261121T000000")):
+        import_files([calls], Format.CALLS, str(store), Observer(key))
+        for segment in store.glob(f"calls-*-{Observer(key).key_id}-*"):
+            segment.rename(store / f"calls-{opened}-{segment.name.split('-', 2)[2]}")
+
+    (best, *_) = from_store(str(store))["shop/shop"]
+
+    assert ("cookie:sid", 9) == (best.source, best.callers)
+
+
 def test_the_text_ends_with_what_goes_into_the_policy(calls: str) -> None:
     text = to_text(from_file(calls, Format.CALLS))
     assert '"shop/shop":\n      session: [{cookie: "sid"}]' in text

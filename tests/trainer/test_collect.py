@@ -18,6 +18,7 @@ from envoy.service.accesslog.v3.als_pb2_grpc import AccessLogServiceStub
 from authz_server.engine.errors import SettingError, StoreError
 from authz_server.engine.observe import Observer
 from authz_server.engine.policy import Enforcement, Rule
+from tests.factories import KEY_ID
 from tests.trainer.test_access_log_entry import entry
 from trainer.collect import Collector, collect, run_collector
 from trainer.store import read_calls
@@ -79,7 +80,7 @@ def test_both_halves_of_a_call_become_one_record(tmp_path: Path) -> None:
             *(collector.collected.written, collector.collected.failed),
         )
 
-    with StoreWriter(str(tmp_path)) as writer:
+    with StoreWriter(str(tmp_path), KEY_ID) as writer:
         asyncio.run(run(writer))
     paired, alone = read_calls(str(tmp_path))
     assert ("shop/cart", "td/ns/shop/sa/web", 201, "json") == (paired.workload, paired.principal, paired.status, paired.body)
@@ -88,7 +89,7 @@ def test_both_halves_of_a_call_become_one_record(tmp_path: Path) -> None:
 
 
 def test_late_entry_is_stored_as_outcome_of_its_call(tmp_path: Path) -> None:
-    with StoreWriter(str(tmp_path)) as writer:
+    with StoreWriter(str(tmp_path), KEY_ID) as writer:
         collector = Collector(writer, Observer(), Enforcement(Rule(), {}), 5.0)
 
         async def run() -> None:
@@ -137,7 +138,7 @@ def test_signal_ends_it_with_everything_stored(tmp_path: Path, stop: signal.Sign
         process.send_signal(stop)
         _, said = process.communicate(timeout=20)
     assert 0 == process.returncode, said
-    assert ["r-1"] == [call.request_id for call in read_calls(str(tmp_path))]
+    assert ["r-1"] == [call.request_id for call in read_calls(str(tmp_path), key_id=Observer("").key_id)]
     assert [".gz"] == [path.suffix for path in tmp_path.iterdir()]
 
 

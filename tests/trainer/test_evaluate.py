@@ -1,16 +1,21 @@
 """How good a bundle is on labelled calls."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from authz_server.bundle import write_bundle
+from authz_server.engine.errors import BundleError, StoreError
 from authz_server.engine.history import IDLE_SECONDS
+from authz_server.engine.observe import Observer
 from authz_server.engine.record import CallRecord
 from authz_server.engine.sequence import PrecedenceRule, SequenceModel
 from tests.factories_engine import NOON, WORKLOAD, endpoint_profile, parameter_profile, ready, record
-from trainer.evaluate import Evaluation, Rate, evaluate, wilson
+from trainer.evaluate import Evaluation, Rate, evaluate, evaluate_place, wilson
+from trainer.store_writer import StoreWriter
 
 READY = ready(
     {
@@ -126,3 +131,28 @@ def test_wilson_interval_holds_the_rate(counts: tuple[int, int]) -> None:
     assert rate.rate is not None
     assert 0 <= rate.low <= rate.rate + 1e-12
     assert rate.rate - 1e-12 <= rate.high <= 1
+
+
+def test_a_store_is_judged_by_its_calls_under_the_bundles_key(tmp_path: Path) -> None:
+    ours, other = Observer("ours"), Observer("other")
+    write_bundle(tmp_path / "bundle", [ready().model], 0.0, ours.key_id)
+    for key_id, records in ((ours.key_id, [benign(), attack()]), (other.key_id, [benign()] * 3)):
+        with StoreWriter(str(tmp_path / "store"), key_id) as writer:
+            for one in records:
+                writer.put(one)
+
+    found = evaluate_place(str(tmp_path / "bundle"), None, str(tmp_path / "store"), 1e-3, ours)
+
+    assert (1, 1) == (found.true_positives.n, found.false_positives.n)
+
+
+def test_a_store_under_another_key_than_the_bundles_is_an_error(tmp_path: Path) -> None:
+    ours, other = Observer("ours"), Observer("other")
+    write_bundle(tmp_path / "bundle", [ready().model], 0.0, ours.key_id)
+    with StoreWriter(str(tmp_path / "store"), other.key_id) as writer:
+        writer.put(benign())
+
+    for observer, kind in ((ours, StoreError), (other, BundleError)):
+        with pytest.raises(kind) as raised:
+            evaluate_place(str(tmp_path / "bundle"), None, str(tmp_path / "store"), 1e-3, observer)
+        assert [True, True] == [one.key_id in str(raised.value) for one in (ours, other)]

@@ -1,9 +1,11 @@
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from authz_server.engine.observe import Observer
 from trainer.store import read_calls
 
 
@@ -61,3 +63,49 @@ def test_what_kubernetes_sets_for_a_service_named_trainer_is_no_misspelling(tmp_
     )
 
     assert 0 == done.returncode
+
+
+def calls_of(target: str) -> bytes:
+    """60 calls that ended well."""
+    rows = [
+        {"ts": n, "method": "GET", "path": f"{target}?n={n % 9}", "dst": "a/b", "status": 200, "headers": {"cookie": "sid=x"}}
+        for n in range(60)
+    ]
+    return b"\n".join(json.dumps(row).encode() for row in rows)
+
+
+def test_a_changed_hash_key_is_told_at_every_step(tmp_path: Path) -> None:
+    """A store of an old key, then of a new one too: what each command makes of it."""
+    old, new, none = (Observer(key).key_id for key in ("old", "new", ""))
+    place = {"TRAINER_STORE": str(tmp_path / "store"), "TRAINER_OUT": str(tmp_path / "bundle")}
+
+    def said(*arguments: str, key: str = "", code: int = 0, given: bytes = b"") -> str:
+        secret = {"TRAINER_HASH_KEY": key} if key else {}
+        done = run(*arguments, given=given, **(place if arguments[0] != "evaluate" else {}), **secret)
+        assert (code, arguments) == (done.returncode, arguments), done.stderr
+        return done.stderr.decode()
+
+    assert "also holds" not in said("import", "-", "--format", "calls", given=calls_of("/old"), key="old")
+    refused = said("train", key="new", code=2)
+    assert (1, True, True) == (refused.count("\n"), old in refused, new in refused)
+    refused = said("train", code=2)
+    assert (1, True) == (refused.count("\n"), f"key id {none}, which is no key at all" in refused)
+    assert not (tmp_path / "bundle").exists()
+
+    added = said("import", "-", "--format", "calls", given=calls_of("/new"), key="new")
+    assert f"under key id {old}, and what is added now is under key id {new}" in added
+    trained = said("train", key="new")
+    assert f"only calls under key id {new} are read, left out: 1 segment" in trained
+    assert "a/b: 60 calls at 1 endpoints" in trained
+    refused = said("train", key="old", code=2)
+    assert ["is this still the server's hash key?", "name another place, to the servers too"] == [
+        line.rpartition(": ")[2] if line.endswith("?") else line.rpartition("changed, ")[2] for line in refused.splitlines()
+    ]
+
+    evaluate = ("evaluate", "--bundle", place["TRAINER_OUT"], "--store", place["TRAINER_STORE"])
+    refused = said(*evaluate, key="old", code=2)
+    assert (1, True, True) == (refused.count("\n"), old in refused, new in refused)
+    assert f"only calls under key id {new} are read" in said(*evaluate, key="new")
+
+    assert "only calls under key id" in said("callers")
+    assert "" == run("workflows", "--bundle", place["TRAINER_OUT"]).stderr.decode()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from authz_server.engine.errors import StoreError
 from authz_server.engine.record import CallRecord, OutcomeRecord, encode_record
-from tests.factories import outcome_record, parameter, record
+from tests.factories import KEY_ID, outcome_record, parameter, record
 from trainer.store import Reading, read_calls, scan
 from trainer.store_writer import StoreWriter
 
@@ -20,7 +20,7 @@ T0 = 1_700_000_000.0
 
 
 def write_store(store: Path | str, *records: CallRecord | OutcomeRecord) -> None:
-    with StoreWriter(str(store)) as writer:
+    with StoreWriter(str(store), KEY_ID) as writer:
         for each in records:
             writer.put(each)
 
@@ -89,6 +89,26 @@ def test_url_is_read_like_a_directory() -> None:
     (call,) = read_calls("memory://test-store/calls")
     assert 200 == call.status
     fsspec.filesystem("memory").store.clear()
+
+
+def test_calls_under_one_key_are_read_with_their_outcomes_and_under_any_where_none_is_asked_for(tmp_path: Path) -> None:
+    for key_id, status in (("a" * 16, 201), ("b" * 16, 202)):
+        with StoreWriter(str(tmp_path), key_id) as writer:
+            writer.put(record(id=key_id[0], ts=T0 + status))
+            writer.put(outcome_record(id=key_id[0], ts=T0 + status, status=status))
+
+    def read(key_id: str | None) -> list[tuple[str, int | None]]:
+        return [(call.id, call.status) for call in read_calls(str(tmp_path), key_id=key_id)]
+
+    assert [("a", 201)] == read("a" * 16)
+    assert [("b", 202)] == read("b" * 16)
+    assert [("a", 201), ("b", 202)] == read(None)
+
+
+def test_a_store_without_calls_under_the_key_is_an_error_before_anything_is_read(tmp_path: Path) -> None:
+    write_store(tmp_path, record())
+    with pytest.raises(StoreError, match=f"key id {KEY_ID}"):
+        read_calls(str(tmp_path), key_id="a" * 16)
 
 
 def test_place_that_is_not_there_is_an_error(tmp_path: Path) -> None:

@@ -1,12 +1,12 @@
 from pathlib import Path
 
-from tests.factories import outcome_record, record
+from tests.factories import KEY_ID, outcome_record, record
 from trainer.store_summary import summary
 from trainer.store_writer import StoreWriter
 
 
 def test_summary_counts_what_is_there(tmp_path: Path) -> None:
-    with StoreWriter(str(tmp_path)) as writer:
+    with StoreWriter(str(tmp_path), KEY_ID) as writer:
         writer.put(record(id="1", ts=10.0))
         writer.put(record(id="2", ts=12.0, workload="shop/pay", label=1, attack="sqli"))
         writer.put(outcome_record(id="1", ts=10.0, status=204))

@@ -9,12 +9,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from authz_server.engine.errors import SettingError, TrainingError
+from authz_server.bundle import load_bundle
+from authz_server.engine.errors import BundleError, SettingError, StoreError, TrainingError
 from authz_server.engine.finding import FindingCode
 from authz_server.engine.history import IDLE_SECONDS, CallerHistory, History, add_step
 from authz_server.engine.model import ReadyModel, WorkloadModel, decode_model, encode_model
 from authz_server.engine.record import CallRecord, to_parsed_call
 from tests.factories_engine import FORM, JSON, NOON, PRINCIPAL, WORKLOAD, call, judge, record
+from trainer.store_writer import StoreWriter
 from trainer.train import train, train_calls
 
 BUDGET = 1e-2
@@ -348,6 +350,48 @@ def test_what_one_service_account_alone_brings_is_no_spray() -> None:
     assert model.endpoints["POST /audit"].parameters["body:/user"].values is None
     later = posted("/audit", '{"user":"user999"}', session="the shop")
     assert judge(to_parsed_call(later), ReadyModel(model, "")).p_value > 0.001
+
+
+OLD_KEY, NEW_KEY = "a" * 16, "b" * 16
+
+
+def store_of_two_keys(place: Path) -> str:
+    """100 calls under the old key, to an endpoint that is gone, and 150 under the new one."""
+    for key_id, target, calls, since in ((OLD_KEY, "/gone", 100, NOON), (NEW_KEY, "/there", 150, NOON + 1_000)):
+        with StoreWriter(str(place / "store"), key_id) as writer:
+            for number in range(calls):
+                writer.put(record(target=target, record_id=f"{target}-{number}", ts=since + number))
+    return str(place / "store")
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_only_calls_under_our_hash_key_are_learned(jobs: int, tmp_path: Path) -> None:
+    store = store_of_two_keys(tmp_path)
+
+    manifest = train(store, str(tmp_path / "out"), NEW_KEY, jobs)
+
+    assert (NEW_KEY, 150) == (manifest.key_id, manifest.calls)
+    assert ["GET /there"] == list(load_bundle(tmp_path / "out", NEW_KEY).models[WORKLOAD].model.endpoints)
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_store_recorded_under_other_keys_publishes_nothing(jobs: int, tmp_path: Path) -> None:
+    store = store_of_two_keys(tmp_path)
+
+    with pytest.raises(StoreError, match=f"under key id {NEW_KEY} and .* under key id {OLD_KEY}"):
+        train(store, str(tmp_path / "out"), "c" * 16, jobs)
+
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_bundle_under_another_key_is_not_published_over(tmp_path: Path) -> None:
+    store = store_of_two_keys(tmp_path)
+    published = train(store, str(tmp_path / "out"), NEW_KEY)
+
+    with pytest.raises(BundleError, match=f"one that holds a bundle under key id {NEW_KEY}"):
+        train(store, str(tmp_path / "out"), OLD_KEY)
+
+    assert published.revision == load_bundle(tmp_path / "out", NEW_KEY).revision
 
 
 @pytest.mark.parametrize("jobs", [0, -2])

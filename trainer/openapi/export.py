@@ -10,6 +10,7 @@ import yaml
 from authz_server.bundle import Bundle, load_bundle, read_description
 from authz_server.engine.errors import BundleError, FormatError, SettingError, cut
 from authz_server.engine.observe import MAX_DIGESTED, Observer
+from authz_server.key_id import show_key_id
 from authz_server.place import open_place
 from trainer.description import decode_description
 from trainer.openapi.against import Disagreement, disagreements
@@ -43,6 +44,8 @@ class Export:
             raise SettingError(f"workload: expected one of {_names(self.bundle)}, got {cut(workload)!r}")
         self.same_key = self.bundle.manifest is not None and self.bundle.manifest.key_id == observer.key_id
         """Whether enumerations could be read: only with the key under which the bundle was learned."""
+        theirs = self.bundle.manifest.key_id if self.bundle.manifest is not None else ""
+        self.keys = f"{show_key_id(theirs)}; ours: {show_key_id(observer.key_id)}"
         models = [ready.model for ready in self.bundle.models.values()]
         listed = [*names_of(models), *(read_words(words) if words is not None else ())]
         vocabulary = to_vocabulary(observer, listed, _values(spec) if spec is not None else ()) if self.same_key else {}

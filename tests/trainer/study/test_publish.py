@@ -20,7 +20,7 @@ OBSERVER = Observer("a hash key of the tests")
 
 
 def store_of(records: list[CallRecord], place: Path) -> str:
-    with StoreWriter(str(place)) as writer:
+    with StoreWriter(str(place), OBSERVER.key_id) as writer:
         for one in records:
             writer.put(one)
     return str(place)

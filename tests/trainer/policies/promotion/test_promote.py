@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from authz_server.engine.errors import PolicyError, SettingError
-from tests.factories import outcome_record, record
+from tests.factories import KEY_ID, outcome_record, record
 from tests.trainer.policies.cluster.api_server import ApiServer
 from tests.trainer.policies.cluster.pushed import Pusher, policy
 from trainer.policies.document import parse_documents, to_text
@@ -232,7 +232,7 @@ def test_one_file_of_metrics_is_not_taken_for_two_workloads(pusher: Pusher, file
 
 
 def test_recorded_calls_are_replayed_from_their_store(files: Path, tmp_path: Path) -> None:
-    with StoreWriter(str(tmp_path / "store")) as store:
+    with StoreWriter(str(tmp_path / "store"), KEY_ID) as store:
         for number in range(3):
             ts = time.time() - 60 + number
             store.put(record(id=f"d-{number}", ts=ts, request_id=f"r-{number}"))
