@@ -53,7 +53,10 @@ _log = logging.getLogger(__name__)
 
 
 class _Cause(NamedTuple):
-    """A call that something should follow, or that is `odd` unless it fails; `number`: of sightings of its request before it."""
+    """A call that something should follow, or that is `odd` unless it fails, without its parameters.
+
+    `number`: of sightings of its request before it.
+    """
 
     call: Call
     endpoint: str
@@ -120,7 +123,8 @@ class Afterwards:
         with self._lock:
             number = self._visit(call, endpoint, time.monotonic() if now is None else now) if follows else 0
             if odd is not None or (ready is not None and endpoint in ready.model.follows):
-                self._expect(_Cause(call, endpoint, verdict.decision_id, odd, number))
+                bare = msgspec.structs.replace(call, parameters=(), flags=())  # what waits should weigh little
+                self._expect(_Cause(bare, endpoint, verdict.decision_id, odd, number))
 
     def _visit(self, call: Call, endpoint: str, now: float) -> int:
         """Take note of where a request has been; return the sighting's number."""

@@ -151,8 +151,7 @@ class Checker:
             rule = enforcement.endpoint(call.workload, endpoint)
             if rule.quarantine_seconds > 0 and rule.mode is Mode.ENFORCE:
                 return _quarantined(call, rule, decision_id, ready.revision, quarantined)
-        cost = ready.volume.cost(endpoint) if ready.volume is not None else None
-        visit = to_visit(call, endpoint, decision_id, ready.positions.get(endpoint, ()), cost)
+        visit = to_visit(call, endpoint, decision_id, ready.positions.get(endpoint, ()), ready.volume)
         past = self._histories.visit(visit)
         if past is not None and self._gaps.lacks(call.workload, ready, call.ts):
             past = Snapshot(UNKNOWN_PAST.watched, UNKNOWN_PAST.ever, UNKNOWN_PAST.recent, past.paces)

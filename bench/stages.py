@@ -35,10 +35,13 @@ from bench.table import quantile
 
 __all__ = ["STAGES", "decide_us", "measure_stages"]
 
-STAGES: Final = ("parse", "to_raw", "to_call", "decide", "to_verdict", "to_response", "listener", "check", "record", "yardstick")
-"""`decide` with looking up the caller's history; `listener`: metrics, decision log, recorder's queue; `check`: all of these by
-the real Checker; `record`: encoding the stored line, which another thread does behind the answer;
-`yardstick`: a fixed loop, by which runs on busy or other machines can be compared."""
+STAGES: Final = (
+    *("parse", "to_raw", "to_call", "past", "decide", "to_verdict", "to_response", "listener"),
+    *("check", "record", "yardstick"),
+)
+"""`past`: matching, and asking the histories what the caller did and how fast it goes; `listener`: metrics, decision log,
+recorder's queue; `check`: all of these by the real Checker; `record`: encoding the stored line, which another thread does behind
+the answer; `yardstick`: a fixed loop, by which runs on busy or other machines can be compared."""
 _ROUNDS: Final = 3
 _now = time.perf_counter_ns
 
@@ -131,26 +134,26 @@ class _Line:
         ready = self._bundle.models[call.workload]
         match = ready.match(call)
         decision_id = f"{random.getrandbits(128):032x}"
-        cost = ready.volume.cost(match[0]) if ready.volume is not None else None
-        visit = to_visit(call, match[0], decision_id, ready.positions.get(match[0], ()), cost)
-        past = self._histories.visit(visit) if call.caller.session or cost is not None else None
-        judgement = decide(call, ready, match, past)
+        visit = to_visit(call, match[0], decision_id, ready.positions.get(match[0], ()), ready.volume)
+        past = self._histories.visit(visit) if call.caller.session or ready.volume is not None else None
         t4 = _now()
-        verdict = to_verdict(judgement, call, self._rule, decision_id, ready.revision)
+        judgement = decide(call, ready, match, past)
         t5 = _now()
-        to_response(verdict)
+        verdict = to_verdict(judgement, call, self._rule, decision_id, ready.revision)
         t6 = _now()
-        self._listen(verdict, call, 1e-4)
+        to_response(verdict)
         t7 = _now()
-        times = (t1 - t0, t2 - t1, t3 - t2, t4 - t3, t5 - t4, t6 - t5, t7 - t6)
+        self._listen(verdict, call, 1e-4)
+        t8 = _now()
+        times = (t1 - t0, t2 - t1, t3 - t2, t4 - t3, t5 - t4, t6 - t5, t7 - t6, t8 - t7)
         for stage, time_ns in zip(STAGES, times, strict=False):
             spent[stage].append(time_ns)
-        t8 = _now()
-        encode_record(to_call_record(call, verdict))
         t9 = _now()
+        encode_record(to_call_record(call, verdict))
+        t10 = _now()
         _loop()
-        spent["record"].append(t9 - t8)
-        spent["yardstick"].append(_now() - t9)
+        spent["record"].append(t10 - t9)
+        spent["yardstick"].append(_now() - t10)
 
     def whole(self, message: bytes, spent: dict[str, list[int]]) -> None:
         began = _now()

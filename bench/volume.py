@@ -6,20 +6,26 @@ many are alarmed within two windows, and how many calls got through; microsecond
 """
 
 import copy
-import sys
+import gc
 import time
+import tracemalloc
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from threading import Lock
 from typing import Any, Final
 
 import msgspec
 
 from authz_server.engine.call import Caller
+from authz_server.engine.counters import MAX_PACES, Counters
 from authz_server.engine.endpoint import EndpointTable, path_parameters
 from authz_server.engine.observe import Observer
-from authz_server.engine.pace import LONG, MINUTE, SHORT, CallerPace, Counters, Footprint, to_footprint
+from authz_server.engine.pace import BITS, LONG, MINUTE, SHORT, Footprint, to_footprint
 from authz_server.engine.record import CallRecord, to_parsed_call
 from authz_server.engine.volume import Excess, ReadyVolume, own_key, retry_after, to_surprise
+from authz_server.histories.outcomes import Outcomes
+from authz_server.histories.visit import to_visit
 from bench.datasets import data_directory
 from bench.table import Row, median, table, write_json
 from bench.volume_traffic import ATTACKS, DAY, attack, normal
@@ -78,10 +84,10 @@ class _Judge:
         """Count a call and judge its pace; None: normal."""
         call = to_parsed_call(record)
         endpoint, _ = self.table.match(call.method, call.segments)
-        cost = self.volume.cost(endpoint) if self.volume is not None else 1.0
-        footprint = to_footprint(call, endpoint, path_parameters(endpoint), cost)
-        address = record.address if record.address != record.session else ""
-        paces = self.counters.visit(record.workload, record.session, address, record.ts, footprint)
+        visit = to_visit(call, endpoint, record.id, path_parameters(endpoint), self.volume)
+        footprint = visit.footprint or to_footprint(call, endpoint, path_parameters(endpoint), 1.0)
+        address = visit.address
+        paces = self.counters.visit(record.workload, record.session, address, record.ts, footprint, visit.limits)
         if record.status is not None and not 100 <= record.status < 400:
             self.counters.fail(record.workload, record.session, address, record.ts)
         if self.volume is None:
@@ -118,10 +124,14 @@ class Floods(msgspec.Struct):
     served: list[float] = []
 
 
-def run(options: Options) -> None:
-    """Measure everything, print tables, write bench/out/volume.json."""
+def run(options: Options, files: Sequence[Path] = ()) -> None:
+    """Measure everything, print tables, write bench/out/volume.json; or only print those of `files`."""
     found: dict[str, Any] = {}
     observer = Observer("bench")
+    for file in files:
+        _measure(file.name, list(iter_calls_file(str(file), observer)), options, None)
+    if files:
+        return
     records = normal(options.seed, options.days, observer)
     found["seeded"] = _measure("seeded shop (developed on)", records, options, observer)
     path = data_directory() / _PUBLIC
@@ -269,45 +279,49 @@ def _attacked(judge: _Judge, calls: Sequence[CallRecord]) -> tuple[float, float]
 
 
 def _cost(records: Sequence[CallRecord], options: Options) -> dict[str, float]:
-    """Time what is added to a call: making the footprint, counting session, address and workload, judging; and weigh a caller."""
+    """Time what is added to a call, from making its footprint to remembering it until its outcome comes; and weigh a caller."""
     judge = _Judge(options.budget)
     judge.learn(records[: len(records) // 3])
     volume = judge.volume
     assert volume is not None
-    chosen = [to_parsed_call(record) for record in records[:_SPEED_CALLS]]
-    endpoints = [judge.table.match(call.method, call.segments)[0] for call in chosen]
-    positions = [path_parameters(endpoint) for endpoint in endpoints]
+    calls = []
+    for record in records[:_SPEED_CALLS]:
+        call = to_parsed_call(record)
+        endpoint = judge.table.match(call.method, call.segments)[0]
+        calls.append((call, endpoint, record.id, path_parameters(endpoint)))
     best: dict[str, float] = {}
     for _ in range(5):
-        counters = Counters()
+        counters, outcomes = Counters(), Outcomes(Lock())
         t0 = time.thread_time()
-        prints = [
-            to_footprint(call, endpoint, where, volume.cost(endpoint))
-            for call, endpoint, where in zip(chosen, endpoints, positions, strict=True)
-        ]
+        for call, endpoint, name, where in calls:
+            to_visit(call, endpoint, name, where)
         t1 = time.thread_time()
-        paces = [
-            counters.visit(call.workload, call.caller.session, call.caller.address, call.ts, one)
-            for call, one in zip(chosen, prints, strict=True)
-        ]
+        visits = [to_visit(call, endpoint, name, where, volume) for call, endpoint, name, where in calls]
         t2 = time.thread_time()
-        for call, pace in zip(chosen, paces, strict=True):
-            volume.judge(call.caller, pace, call.ts)
+        paces = [
+            counters.visit(one.workload, one.session, one.address, one.ts, one.footprint or Footprint(), one.limits)
+            for one in visits
+        ]
         t3 = time.thread_time()
-        for _ in chosen:
+        for (call, *_), pace in zip(calls, paces, strict=True):
+            volume.judge(call.caller, pace, call.ts)
+        t4 = time.thread_time()
+        for one in visits:
+            outcomes.expect(one)
+        t5 = time.thread_time()
+        for _ in calls:
             _yardstick()
-        spent = {"footprint": t1 - t0, "count": t2 - t1, "judge": t3 - t2, "all": t3 - t0, "yardstick": time.thread_time() - t3}
-        best = {key: min(best.get(key, 1e9), one / len(chosen) * 1e6) for key, one in spent.items()}
-    few, many = _bytes(20), _bytes(20_000)
+        added = (t2 - t1) - (t1 - t0)
+        spent = {"footprint and limits": added, "count": t3 - t2, "judge": t4 - t3, "remember": t5 - t4}
+        spent |= {"all": sum(spent.values()), "yardstick": time.thread_time() - t5}
+        best = {key: min(best.get(key, 1e9), one / len(calls) * 1e6) for key, one in spent.items()}
+    weights = {calls: _bytes(calls) for calls in (1, 2, 20, 2_000)}
     timed: list[Row] = [(key, f"{value:.2f}") for key, value in best.items()]
-    print(
-        "\n"
-        + table(
-            "added to a call, microseconds of CPU, best of 5 (target: all under 10; yardstick: 100 additions)", ("", "us"), timed
-        )
-    )
-    print(f"bytes of one caller's counters: {few} after 20 calls, {many} after 20,000")
-    return {**best, "bytes_after_20_calls": few, "bytes_after_20000_calls": many}
+    title = "added to a call, microseconds of CPU, best of 5 (target: all under 10; yardstick: 100 additions)"
+    print("\n" + table(title, ("", "us"), timed))
+    told = ", ".join([f"{size:.0f} after {calls:,}" for calls, size in weights.items()])
+    print(f"bytes of one of at most {MAX_PACES:,} callers, with its key, by its calls: {told}")
+    return {**best, **{f"bytes_after_{calls}_calls": size for calls, size in weights.items()}}
 
 
 def _yardstick() -> int:
@@ -318,16 +332,16 @@ def _yardstick() -> int:
     return total
 
 
-def _bytes(calls: int) -> int:
-    """Weigh one caller's counters, shared objects once."""
-    pace = CallerPace(0.0)
-    for number in range(calls):
-        pace.visit(number * 0.7, Footprint(1.3, number % 251, (number % 256,)))
-    seen: dict[int, int] = {}
-    todo: list[object] = [pace]
-    name: Callable[[object, str], object] = getattr
-    while todo:
-        one = todo.pop()
-        seen[id(one)] = sys.getsizeof(one)
-        todo += [name(one, slot) for slot in CallerPace.__slots__] if one is pace else one if isinstance(one, tuple) else []
-    return sum(seen.values())
+def _bytes(calls: int) -> float:
+    """Weigh a caller after so many calls, of several windows."""
+    callers = max(20, 2_000 // calls)
+    counters = Counters()
+    tracemalloc.start()
+    for caller in range(callers):
+        name = f"{caller:016x}"
+        for number in range(calls):
+            counters.visit("shop/shop", name, "", number * 0.7, Footprint(1.3, number % 251, (number % BITS,)))
+    gc.collect()
+    size = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    return size / len(counters)

@@ -6,7 +6,7 @@ highest count ever is kept beside. Heavy callers (`endpoint_cost.py`) that come 
 everybody else's.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from heapq import heappush, heapreplace
@@ -14,8 +14,9 @@ from math import log, sqrt
 from typing import Final, NamedTuple
 
 from authz_server.engine.call import Call
+from authz_server.engine.counters import Counters
 from authz_server.engine.endpoint import path_parameters
-from authz_server.engine.pace import LONG, METERS, MINUTE, SHORT, Counters, Counts, to_footprint
+from authz_server.engine.pace import LONG, METERS, MINUTE, SHORT, Footprint, to_footprint
 from authz_server.engine.record import CallRecord
 from authz_server.engine.volume import OFFSET, WEEK_HOURS, Level, Normal, Tail, VolumeModel, hour_of_week, own_key
 from trainer.endpoint_cost import CostLearner
@@ -32,6 +33,8 @@ _MAX_SAMPLE: Final = 20_000
 """Blocks kept of each kind of callers."""
 _MAX_COUNTED: Final = 200_000
 """Callers counted, and blocks open at a time; those that come first when there are already very many aren't."""
+_GATHERED: Final = 64
+"""Counts of calls that are gathered before the highest are found."""
 _BLOCK: Final = 3600.0
 _SHORTEST_BLOCK: Final = 600.0
 _BLOCKS: Final = 100
@@ -50,6 +53,11 @@ _WEEKS: Final = 3
 """Weeks of history that a profile of the week needs."""
 _DAY: Final = 86_400.0
 _WINDOWS: Final = (SHORT, MINUTE, LONG)
+_OWN: Final = frozenset(meter.counter for meter in METERS)
+_LOAD: Final = frozenset({"calls", "cost"})
+"""What a workload as a whole is judged by: what its backend feels. That others make errors or try much is no reason to refuse who
+is new; whoever does it is judged by its own counts."""
+_NO_TAIL: Final = Tail((), 0.0)
 
 
 class _Block(NamedTuple):
@@ -63,27 +71,36 @@ class _Block(NamedTuple):
 
 
 class _Open:
-    """A block that goes on."""
+    """A block that goes on. The counts of its calls are gathered, since the highest of many are found at once."""
 
-    __slots__ = ("calls", "counts", "current", "ts", "windows")
+    __slots__ = ("calls", "current", "gathered", "ts", "windows")
 
     def __init__(self, ts: float) -> None:
-        self.counts = [0.0] * len(METERS)
+        self.gathered: list[tuple[float, ...]] = []
         self.calls = 0
         self.windows = [0] * len(_WINDOWS)
         self.current = [-1.0] * len(_WINDOWS)
         self.ts = ts
 
-    def update(self, counts: Sequence[float], ts: float) -> None:
-        self.counts = [max(b, a) for a, b in zip(self.counts, counts, strict=True)]
+    def update(self, counts: tuple[float, ...], ts: float) -> None:
+        self.gathered.append(counts)
+        if len(self.gathered) >= _GATHERED:
+            self.gathered = [self._highest()]
         self.calls += 1
+        if ts // SHORT != self.current[0]:  # the others are multiples of it, so they end only where it does
+            self._turn(ts)
+
+    def _turn(self, ts: float) -> None:
         for number, width in enumerate(_WINDOWS):
             if ts // width != self.current[number]:
                 self.current[number] = ts // width
                 self.windows[number] += 1
 
+    def _highest(self) -> tuple[float, ...]:
+        return tuple(map(max, zip(*self.gathered, strict=True)))
+
     def close(self, key: str) -> _Block:
-        return _Block(tuple(self.counts), self.calls, tuple(self.windows), (key, int(self.ts // _DAY)), self.ts)
+        return _Block(self._highest(), self.calls, tuple(self.windows), (key, int(self.ts // _DAY)), self.ts)
 
 
 class _Blocks:
@@ -122,25 +139,40 @@ class VolumeLearner:
         self._clock = first_ts >= _WALL_CLOCK
         self._weeks = span / (WEEK_HOURS * 3600.0)
         self._now = -1.0
-        self._open: dict[str, _Open] = {}
+        self._open: dict[tuple[str, str], _Open] = {}
         self._kinds = {"session": _Blocks(), "address": _Blocks(), "workload": _Blocks()}
         self._own: dict[str, _Blocks] = {}
 
     def update(self, record: CallRecord, call: Call, endpoint: str) -> None:
         """Count one call that may calibrate, at an endpoint or, empty, at none."""
-        if not self._clock:
-            return
-        if record.ts // self._block != self._now:
+        if self.counts:
+            footprint = self.footprint(call, endpoint)
+            self.visit(record.workload, record.session, record.address, record.ts, footprint, record.status)
+
+    @property
+    def counts(self) -> bool:
+        """Whether calls have times, without which nothing can be learned."""
+        return self._clock
+
+    def footprint(self, call: Call, endpoint: str) -> Footprint:
+        """Tell what a call adds, which follows from its method and path, and its endpoint, empty for none."""
+        return to_footprint(call, endpoint, _positions(endpoint), self._costs.get(endpoint, 1.0))
+
+    def visit(self, workload: str, session: str, address: str, ts: float, footprint: Footprint, status: int | None) -> None:
+        """Count one call that may calibrate, where calls have times."""
+        if ts // self._block != self._now:
             self._close()
-            self._now = record.ts // self._block
-        footprint = to_footprint(call, endpoint, _positions(endpoint), self._costs.get(endpoint, 1.0))
-        address = record.address if record.address != record.session else ""
-        paces = self._counters.visit(record.workload, record.session, address, record.ts, footprint)
-        if record.status is not None and not 100 <= record.status < 400:
-            self._counters.fail(record.workload, record.session, address, record.ts)
-        self._note(own_key("session", record.session), paces.session, record.ts)
-        self._note(own_key("address", address), paces.address, record.ts)
-        self._note("workload:", paces.workload, record.ts)
+            self._now = ts // self._block
+        if address == session:
+            address = ""
+        paces = self._counters.visit(workload, session, address, ts, footprint)
+        if status is not None and not 100 <= status < 400:
+            self._counters.fail(workload, session, address, ts)
+        if session:
+            self._note(("session", session), paces.session.counts, ts)
+        if address:
+            self._note(("address", address), paces.address.counts, ts)
+        self._note(("workload", ""), paces.workload.counts, ts)
 
     def finish(self) -> VolumeModel | None:
         """Make the model; None where calls have no times, or callers no names, or there are too few blocks."""
@@ -154,7 +186,7 @@ class VolumeLearner:
         if self._weeks >= _WEEKS:
             week = _week(blocks.sample())
             blocks = _divided(blocks, week)
-        workload = _to_normal(blocks, _MIN_HOURS)
+        workload = _to_normal(blocks, _MIN_HOURS, _LOAD)
         return VolumeModel(self._block, self._costs, sessions, addresses, workload, own, week if workload is not None else ())
 
     def _pooled(self, kind: str) -> Normal | None:
@@ -171,28 +203,32 @@ class VolumeLearner:
             everybody.add(block.day[0], block)
         return _to_normal(everybody, _MIN_BLOCKS)
 
-    def _note(self, key: str, counts: Counts, ts: float) -> None:
-        if not counts.counts:
-            return
+    def _note(self, key: tuple[str, str], counts: tuple[float, ...], ts: float) -> None:
         block = self._open.get(key)
         if block is None:
             if len(self._open) >= _MAX_COUNTED:
                 return
             block = self._open[key] = _Open(ts)
-        block.update(counts.counts, ts)
+        block.update(counts, ts)
 
     def _close(self) -> None:
-        for key, block in self._open.items():
+        for (kind, who), block in self._open.items():
+            key = own_key(kind, who)
             heavy = key in self._heavy
-            blocks = self._own.setdefault(key, _Blocks(_MAX_SAMPLE // 10)) if heavy else self._kinds[key.partition(":")[0]]
+            blocks = self._own.setdefault(key, _Blocks(_MAX_SAMPLE // 10)) if heavy else self._kinds[kind]
             blocks.add(key, block.close(key))
         self._open.clear()
 
 
-def to_normal(blocks: Sequence[_Block], windows: Sequence[int], peaks: Sequence[float]) -> Normal:
-    """Make a normal of blocks, which must not be none."""
+def to_normal(
+    blocks: Sequence[_Block], windows: Sequence[int], peaks: Sequence[float], counters: Container[str] = _OWN
+) -> Normal:
+    """Make a normal of blocks, which must not be none; what isn't among `counters` gets no tail, and is never odd."""
     tails = []
     for meter in range(len(METERS)):
+        if METERS[meter].counter not in counters:
+            tails.append(_NO_TAIL)
+            continue
         ordered = sorted(blocks, key=lambda block, meter=meter: block.counts[meter], reverse=True)  # type: ignore[misc]
         days = [block.day for block in ordered]
         tails.append(to_tail([block.counts[meter] for block in ordered], days, peaks[meter]))
@@ -238,7 +274,10 @@ def _factor(blocks: Sequence[_Block], tails: Sequence[Tail]) -> float:
     block over its limit the calls beyond the limit are refused: with a power tail, `scale` of them on average.
     """
     n = len(blocks)
-    over = sum(any(count > tail.levels[0].count for count, tail in zip(block.counts, tails, strict=True)) for block in blocks)
+    over = sum(
+        any(tail.levels and count > tail.levels[0].count for count, tail in zip(block.counts, tails, strict=True))
+        for block in blocks
+    )
     views = max(1.0, over / max(1.0, 0.1 * n))
     busiest = sorted((block.calls for block in blocks), reverse=True)[: max(1, n // 50)]
     weight = sum(busiest) / len(busiest) / (sum(block.calls for block in blocks) / n)
@@ -246,9 +285,9 @@ def _factor(blocks: Sequence[_Block], tails: Sequence[Tail]) -> float:
     return round(min(views, float(len(METERS))) * min(max(refused, _FACTOR[0]), _FACTOR[1]), 3)
 
 
-def _to_normal(blocks: _Blocks, least: int) -> Normal | None:
+def _to_normal(blocks: _Blocks, least: int, counters: Container[str] = _OWN) -> Normal | None:
     sample = blocks.sample()
-    return to_normal(sample, blocks.windows, blocks.peaks) if len(sample) >= least else None
+    return to_normal(sample, blocks.windows, blocks.peaks, counters) if len(sample) >= least else None
 
 
 def _week(blocks: Iterable[_Block]) -> tuple[float, ...]:

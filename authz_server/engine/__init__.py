@@ -5,7 +5,7 @@
     parameters  what is odd about it by itself          (point model)
     sequence    what is odd given what came before      (sequence model; `history` holds what came before)
     edges       who calls whom; `follow`: which calls must follow inside the mesh
-    volume      how fast callers go                     (volume model; `pace` holds the counters)
+    volume      how fast callers go                     (volume model; `counters` holds the callers, `pace` one of them)
     evidence    how surprising something never seen is, given how much was seen
     calibration from a score to a p-value
     decide      all of these -> Judgement

@@ -6,6 +6,7 @@ that began before we watched is incomplete: it condemns nobody (`sequence.py` as
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from operator import itemgetter
 from typing import Final, Protocol
 
 import msgspec
@@ -36,6 +37,8 @@ MAX_RECENT: Final = 4
 """Endpoints before a call that the sequence model looks at in order."""
 IDLE_SECONDS: Final = 1800.0
 """A caller silent for this long starts anew."""
+
+_endpoint_of: Final = itemgetter(1)
 
 
 class Past(Protocol):
@@ -94,7 +97,7 @@ class CallerHistory:
     @property
     def recent(self) -> tuple[str, ...]:
         """The last steps' endpoints, the latest last."""
-        return tuple([step[1] for step in self.steps[-MAX_RECENT:]])
+        return tuple(map(_endpoint_of, self.steps[-MAX_RECENT:]))
 
     @property
     def paces(self) -> Paces:
@@ -175,11 +178,12 @@ def add_step(caller: CallerHistory, endpoint: str) -> int:
     """Append a step; return its number, with which `take_back` finds it."""
     number = caller.next_number
     caller.next_number = number + 1
-    caller.steps.append((number, endpoint, caller.ever.get(endpoint, -1)))
-    caller.ever[endpoint] = number
-    caller.counts[endpoint] = caller.counts.get(endpoint, 0) + 1
-    if len(caller.steps) > MAX_STEPS:
-        del caller.steps[0]
+    ever, counts, steps = caller.ever, caller.counts, caller.steps
+    steps.append((number, endpoint, ever.get(endpoint, -1)))
+    ever[endpoint] = number
+    counts[endpoint] = counts.get(endpoint, 0) + 1
+    if len(steps) > MAX_STEPS:
+        del steps[0]
     return number
 
 

@@ -16,7 +16,7 @@ so callers that normally reach that aren't told apart by it. What was seen in tw
 """
 
 import math
-from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 from zlib import crc32
 
@@ -26,21 +26,25 @@ from authz_server.engine.call import Call
 
 __all__ = [
     "BITS",
+    "DISTINCT",
     "IDLE_SECONDS",
     "LONG",
-    "MAX_PACES",
     "METERS",
     "MINUTE",
     "NO_COUNTS",
     "NO_PACES",
     "SHORT",
     "CallerPace",
-    "Counters",
     "Counts",
     "Footprint",
+    "Limits",
     "Meter",
+    "PaceLimits",
     "Paces",
+    "to_bit",
     "to_footprint",
+    "to_limits",
+    "to_values",
 ]
 
 SHORT: Final = 10.0
@@ -51,8 +55,6 @@ BITS: Final = 256
 """Bits of a bitmap, a power of two."""
 IDLE_SECONDS: Final = 1800.0
 """A caller silent for longer begins anew."""
-MAX_PACES: Final = 40_000
-"""Callers counted, sessions and addresses together; the least recently active goes first."""
 
 
 class Meter(NamedTuple):
@@ -72,8 +74,23 @@ METERS: Final = (
     Meter("values", LONG),
 )
 """The numbers in their order."""
-_BYTES: Final = BITS // 8
+_BIT: Final = tuple([1 << bit for bit in range(BITS)])
 _NOTHING: Final[tuple[float, ...]] = (0.0, 0.0, 0.0)
+_HAIR: Final = 1.0 - 1e-9
+_NO_ROOM: Final = (0, 0.0, 0.0)
+_MOST_ROOM: Final = 1e6
+"""So that what is taken off it is never too small to count."""
+
+
+def _accumulate() -> tuple[float, ...]:
+    found = [0.0]
+    for bits in range(BITS):
+        found.append(found[-1] + BITS / (BITS - bits))
+    return tuple(found)
+
+
+DISTINCT: Final = _accumulate()
+"""How many distinct things so many bits set stand for."""
 
 
 class Footprint(msgspec.Struct, frozen=True, gc=False):
@@ -112,107 +129,170 @@ class Paces(msgspec.Struct, frozen=True, gc=False):
 NO_PACES: Final = Paces()
 
 
+class Limits(msgspec.Struct, frozen=True, gc=False):
+    """Up to which counts nothing is worth telling, in the order of `METERS`.
+
+    `near`: the same a hair lower, so that no rounding on the way gets a count past its limit unseen. `room`: how much may be
+    added to nothing: calls, cost, and what is counted in the longest window.
+    """
+
+    counts: tuple[float, ...]
+    near: tuple[float, ...]
+    room: tuple[int, float, float]
+
+
+class PaceLimits(msgspec.Struct, frozen=True, gc=False):
+    """The limits of a call's session, of its address and of its whole workload."""
+
+    session: Limits
+    address: Limits
+    workload: Limits
+
+
 class CallerPace:
     """The counters of one caller (or of a workload as a whole). What it weighs: `python -m bench volume`.
 
-    For each window the start of its bucket, the bucket's counts so far, and the counts of the bucket before. Each window is a
-    whole multiple of the shorter ones, so its bucket ends only where theirs do.
+    For each window the bucket's counts so far and those of the bucket before. Where a bucket begins follows from `_short`, the
+    start of the shortest, since each window is a whole multiple of the shorter ones. `_calls`: of the minute, before `_short`;
+    `_endpoints`, `_values`: bitmaps.
+
+    By themselves the numbers only go down, so a caller far below its limits need not be looked at for a while. `_calls_room` is
+    how far calls were from their limits when somebody last looked, at least, less what each call since has added; `_cost_room`
+    and `_long_room` the same of cost, and of errors and distinct things. While none is negative, no number exceeds its limit.
     """
 
     __slots__ = (
-        *("_before", "_calls", "_cost", "_endpoint_bits", "_endpoints", "_errors", "_first", "_last", "_long", "_minute"),
-        *("_minute_before", "_short", "_short_before", "_short_calls", "_short_cost", "_value_bits", "_values"),
+        *("_before", "_calls", "_calls_room", "_cost", "_cost_room", "_endpoints", "_errors", "_first", "_last", "_limits"),
+        *("_long_room", "_minute_before", "_short", "_short_before", "_short_calls", "_short_cost", "_values"),
     )
 
-    def __init__(self, ts: float) -> None:
+    def __init__(self, ts: float, limits: Limits | None = None) -> None:
         """Begin at `ts`, seconds since the epoch."""
         self._first = ts
         self._last = -math.inf
-        self._short = self._minute = self._long = -2 * LONG
-        self._short_before = self._minute_before = _NOTHING
-        self._short_calls = self._short_cost = 0.0
-        self._before = _NOTHING
-        self._calls = self._cost = self._errors = self._endpoints = self._values = 0.0
-        self._endpoint_bits, self._value_bits = bytearray(_BYTES), bytearray(_BYTES)
+        self._short = -2 * LONG
+        self._short_before = self._minute_before = self._before = _NOTHING
+        self._short_calls = self._calls = self._errors = self._endpoints = self._values = 0
+        self._short_cost = self._cost = 0.0
+        self._limits = limits
+        self._calls_room, self._cost_room, self._long_room = limits.room if limits is not None else _NO_ROOM
 
     def visit(self, ts: float, footprint: Footprint) -> Counts:
         """Count one call and return what the counters say then; a `ts` before the last one counts as the last one."""
-        if ts < self._last:
-            ts = self._last
-        elif ts >= self._short + SHORT:
-            self._turn(ts)
-        self._last = ts
-        cost, endpoint = footprint.cost, footprint.endpoint
-        self._short_calls = short_calls = self._short_calls + 1.0
-        self._short_cost = short_cost = self._short_cost + cost
-        self._calls = calls = self._calls + 1.0
-        self._cost = total = self._cost + cost
-        if not self._endpoint_bits[endpoint >> 3] & 1 << (endpoint & 7):
-            self._endpoints += _set(self._endpoint_bits, endpoint)
+        self.add(ts, ts // SHORT * SHORT, footprint)
+        return self.counts()
+
+    def add(self, ts: float, short: float, footprint: Footprint, limits: Limits | None = None) -> bool:
+        """Count one call, in the 10 s that began at `short`; tell whether a number may exceed its limit.
+
+        A `ts` before the last one counts as the last one.
+        """
+        if ts >= self._last:
+            if short != self._short:
+                self._turn(ts, short)
+            self._last = ts
+        cost = footprint.cost
+        self._short_calls += 1
+        self._short_cost += cost
+        self._cost += cost
+        bit = _BIT[footprint.endpoint]
+        if not self._endpoints & bit:
+            self._long_room -= BITS / (BITS - self._endpoints.bit_count())
+            self._endpoints |= bit
         for value in footprint.values:
-            if not self._value_bits[value >> 3] & 1 << (value & 7):
-                self._values += _set(self._value_bits, value)
-        errors, endpoints, distinct = self._errors, self._endpoints, self._values
+            bit = _BIT[value]
+            if not self._values & bit:
+                self._long_room -= BITS / (BITS - self._values.bit_count())
+                self._values |= bit
+        self._calls_room = calls_room = self._calls_room - 1
+        self._cost_room = cost_room = self._cost_room - cost
+        return calls_room < 0 or cost_room < 0.0 or self._long_room < 0.0 or limits is not self._limits
+
+    def counts(self) -> Counts:
+        """Tell what the counters say at the last call."""
+        return Counts(self._last - self._first, self._numbers())
+
+    def look(self, limits: Limits) -> Counts | None:
+        """Tell what the counters say where a number exceeds its limit, else None; and for how long nobody need look again."""
+        numbers = self._numbers()
+        a, b, c, d, e, f, g = numbers
+        p, q, r, s, t, u, v = limits.near
+        self._limits = limits
+        if a > p or b > q or c > r or d > s or e > t or f > u or g > v:
+            self._calls_room = -1
+            return Counts(self._last - self._first, numbers)
+        self._calls_room = int(min(p - a, r - c, _MOST_ROOM))
+        self._cost_room = min(q - b, s - d, _MOST_ROOM)
+        self._long_room = min(t - e, u - f, v - g, _MOST_ROOM)
+        return None
+
+    def _numbers(self) -> tuple[float, ...]:
+        ts = self._last
+        calls, cost = self._short_calls + 0.0, self._short_cost
+        minute_calls, minute_cost = self._calls + calls, self._cost
+        errors, endpoints, values = self._errors + 0.0, _distinct(self._endpoints), _distinct(self._values)
         before = self._short_before
         if before is not _NOTHING:
             left = 1.0 - (ts - self._short) / SHORT
-            short_calls += before[0] * left
-            short_cost += before[1] * left
+            calls += before[0] * left
+            cost += before[1] * left
         before = self._minute_before
         if before is not _NOTHING:
-            left = 1.0 - (ts - self._minute) / MINUTE
-            calls += before[0] * left
-            total += before[1] * left
+            left = 1.0 - ts % MINUTE / MINUTE
+            minute_calls += before[0] * left
+            minute_cost += before[1] * left
         before = self._before
         if before is not _NOTHING:
-            left = 1.0 - (ts - self._long) / LONG
+            left = 1.0 - ts % LONG / LONG
             errors += before[0] * left
             endpoints += before[1] * left
-            distinct += before[2] * left
-        return Counts(ts - self._first, (short_calls, short_cost, calls, total, errors, endpoints, distinct))
+            values += before[2] * left
+        return calls, cost, minute_calls, minute_cost, errors, endpoints, values
 
     def fail(self, ts: float) -> None:
         """Count an error of the call that came at `ts`, known only now: in the bucket it belongs to, while that is kept."""
-        if ts >= self._long:
-            self._errors += 1.0
-        elif ts >= self._long - LONG:
+        start = self._short // LONG * LONG
+        if ts >= start:
+            self._errors += 1
+        elif ts >= start - LONG:
             errors, endpoints, values = self._before
             self._before = (errors + 1.0, endpoints, values)
+        self._long_room -= 1.0
 
     def refuse(self, ts: float) -> None:
         """Take note that a call was refused: the caller's age counts from here."""
         self._first = ts
 
-    def _turn(self, ts: float) -> None:
+    def _turn(self, ts: float, short: float) -> None:
         """Begin the buckets that `ts` is in: the one so far becomes the one before, or is too old to count."""
+        was, self._short = self._short, short
+        self._short_before = (self._short_calls, self._short_cost) if was >= short - SHORT else _NOTHING
+        self._calls += self._short_calls
+        self._short_calls, self._short_cost = 0, 0.0
+        start = short // MINUTE * MINUTE
+        if was >= start:
+            return
+        self._minute_before = (self._calls, self._cost) if was >= start - MINUTE else _NOTHING
+        self._calls, self._cost = 0, 0.0
+        start = short // LONG * LONG
+        if was >= start:
+            return
+        near = was >= start - LONG
+        self._before = (self._errors, _distinct(self._endpoints), _distinct(self._values)) if near else _NOTHING
+        self._errors = self._endpoints = self._values = 0
         if ts - self._last > IDLE_SECONDS:
             self._first = ts
-        if ts >= self._minute + MINUTE:
-            self._turn_minute(ts)
-            if ts >= self._long + LONG:
-                self._turn_long(ts)
-        start = ts // SHORT * SHORT
-        self._short_before = (self._short_calls, self._short_cost) if start - self._short < 1.5 * SHORT else _NOTHING
-        self._short, self._short_calls, self._short_cost = start, 0.0, 0.0
-
-    def _turn_minute(self, ts: float) -> None:
-        start = ts // MINUTE * MINUTE
-        self._minute_before = (self._calls, self._cost) if start - self._minute < 1.5 * MINUTE else _NOTHING
-        self._minute, self._calls, self._cost = start, 0.0, 0.0
-
-    def _turn_long(self, ts: float) -> None:
-        start = ts // LONG * LONG
-        self._before = (self._errors, self._endpoints, self._values) if start - self._long < 1.5 * LONG else _NOTHING
-        self._long = start
-        self._errors, self._endpoints, self._values = _NOTHING
-        self._endpoint_bits, self._value_bits = bytearray(_BYTES), bytearray(_BYTES)
 
 
-def _set(bits: bytearray, bit: int) -> float:
-    """Set a bit that is free; return how many distinct things that stands for."""
-    free = BITS - int.from_bytes(bits, "little").bit_count()
-    bits[bit >> 3] |= 1 << (bit & 7)
-    return BITS / free
+def _distinct(bits: int) -> float:
+    return DISTINCT[bits.bit_count()]
+
+
+def to_limits(counts: Sequence[float]) -> Limits:
+    """Make limits of counts, of which there may be infinite ones."""
+    near = tuple([count * _HAIR for count in counts])
+    calls, cost, minute_calls, minute_cost, *long = near
+    return Limits(tuple(counts), near, (int(min(calls, minute_calls, _MOST_ROOM)), min(cost, minute_cost), min(long)))
 
 
 def to_footprint(call: Call, endpoint: str, positions: tuple[int, ...], cost: float) -> Footprint:
@@ -220,58 +300,16 @@ def to_footprint(call: Call, endpoint: str, positions: tuple[int, ...], cost: fl
 
     Values are told apart by their keyed digests, so nobody can choose them to collide; those without (secrets) aren't counted.
     """
+    values = to_values(call, positions) if positions else ()
+    return Footprint(cost, to_bit(endpoint or f"{call.method} {call.path}"), values)
+
+
+def to_bit(endpoint: str) -> int:
+    """Tell which bit an endpoint sets."""
+    return crc32(endpoint.encode()) % BITS
+
+
+def to_values(call: Call, positions: tuple[int, ...]) -> tuple[int, ...]:
+    """Tell which bits the path parameters of a call set."""
     segments = call.segments
-    values = tuple([int(segments[at].digest[:4], 16) % BITS for at in positions if segments[at].digest])
-    return Footprint(cost, crc32((endpoint or f"{call.method} {call.path}").encode()) % BITS, values)
-
-
-class Counters:
-    """The paces of all callers, sessions and addresses apart, at most `max_callers`, and of each workload as a whole.
-
-    Not safe for threads: the owner serialises access. The workloads must be bounded by who asks: those with a model.
-    """
-
-    def __init__(self, max_callers: int = MAX_PACES) -> None:
-        self._callers: OrderedDict[tuple[str, str, bool], CallerPace] = OrderedDict()
-        self._workloads: dict[str, CallerPace] = {}
-        self._max_callers = max_callers
-
-    def __len__(self) -> int:
-        return len(self._callers)
-
-    def visit(self, workload: str, session: str, address: str, ts: float, footprint: Footprint) -> Paces:
-        """Count one call for all that it belongs to; an empty session or address counts for nobody."""
-        whole = self._workloads.get(workload)
-        if whole is None:
-            whole = self._workloads[workload] = CallerPace(ts)
-        return Paces(
-            self._caller((workload, session, True), ts).visit(ts, footprint) if session else NO_COUNTS,
-            self._caller((workload, address, False), ts).visit(ts, footprint) if address else NO_COUNTS,
-            whole.visit(ts, footprint),
-        )
-
-    def fail(self, workload: str, session: str, address: str, ts: float) -> None:
-        """Count an error of the call that came at `ts`."""
-        whole = self._workloads.get(workload)
-        for pace in (whole, *self._known(workload, session, address)):
-            if pace is not None:
-                pace.fail(ts)
-
-    def refuse(self, workload: str, session: str, address: str, ts: float) -> None:
-        """Take note that a call was refused: its callers are new from here on."""
-        for pace in self._known(workload, session, address):
-            if pace is not None:
-                pace.refuse(ts)
-
-    def _known(self, workload: str, session: str, address: str) -> tuple[CallerPace | None, CallerPace | None]:
-        return self._callers.get((workload, session, True)), self._callers.get((workload, address, False))
-
-    def _caller(self, key: tuple[str, str, bool], ts: float) -> CallerPace:
-        found = self._callers.get(key)
-        if found is not None:
-            self._callers.move_to_end(key)
-            return found
-        found = self._callers[key] = CallerPace(ts)
-        if len(self._callers) > self._max_callers:
-            self._callers.popitem(last=False)
-        return found
+    return tuple([int(digest[:4], 16) % BITS for at in positions if (digest := segments[at].digest)])

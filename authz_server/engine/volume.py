@@ -18,9 +18,20 @@ from typing import Final
 
 import msgspec
 
-from authz_server.engine.call import Caller
+from authz_server.engine.call import Call, Caller
 from authz_server.engine.finding import FindingCode, Surprise
-from authz_server.engine.pace import METERS, Paces
+from authz_server.engine.pace import (
+    METERS,
+    NO_PACES,
+    Footprint,
+    Limits,
+    PaceLimits,
+    Paces,
+    to_bit,
+    to_footprint,
+    to_limits,
+    to_values,
+)
 
 __all__ = [
     "MOST_GROWTH",
@@ -58,6 +69,7 @@ PACE: Final = "pace"
 QUIET: Final = 0.05
 """P-values above aren't told, and cost nothing to find out."""
 WEEK_HOURS: Final = 168
+_LONGEST_FIRST: Final = sorted(range(len(METERS)), key=lambda meter: -METERS[meter].window)
 _UNKNOWN_COST: Final = 1.0
 _SMALLEST: Final = 1e-12
 
@@ -176,9 +188,22 @@ def own_key(kind: str, digest: str) -> str:
 
 
 class ReadyVolume:
-    """A VolumeModel with the counts at which it has to look closer. Immutable; shared by all threads."""
+    """A VolumeModel with the counts at which it has to look closer.
 
-    __slots__ = ("_addresses", "_kinds", "_own_addresses", "_own_sessions", "_sessions", "_workload", "model")
+    Shared by all threads: nothing in it changes but the limits of the hour, which are replaced as a whole.
+    """
+
+    __slots__ = (
+        "_addresses",
+        "_footprints",
+        "_kinds",
+        "_own_addresses",
+        "_own_sessions",
+        "_sessions",
+        "_usual",
+        "_workload",
+        "model",
+    )
 
     def __init__(self, model: VolumeModel) -> None:
         self.model = model
@@ -189,13 +214,35 @@ class ReadyVolume:
         self._workload = self._limits(model.workload)
         self._own_sessions = self._own(own_key("session", ""))
         self._own_addresses = self._own(own_key("address", ""))
+        self._usual = (0, self._of_hour(0))
+        self._footprints = {endpoint: Footprint(cost, to_bit(endpoint)) for endpoint, cost in model.costs.items()}
 
     def cost(self, endpoint: str) -> float:
         """Tell what a call of an endpoint costs, in average calls."""
         return self.model.costs.get(endpoint, _UNKNOWN_COST)
 
+    def footprint(self, call: Call, endpoint: str, positions: tuple[int, ...]) -> Footprint:
+        """Tell what a call adds to its caller's counters: `to_footprint`, and cheaper for most calls."""
+        known = self._footprints.get(endpoint)
+        if known is None:
+            return to_footprint(call, endpoint, positions, self.cost(endpoint))
+        return known if not positions else Footprint(known.cost, known.endpoint, to_values(call, positions))
+
+    def limits(self, caller: Caller, ts: float) -> PaceLimits:
+        """Tell up to which counts `judge` has nothing to tell of a call at `ts`."""
+        session, address = self._own_sessions.get(caller.session), self._own_addresses.get(caller.address)
+        known, usual = self._usual
+        if self.model.week and (hour := hour_of_week(ts)) != known:
+            usual = self._of_hour(hour)
+            self._usual = (hour, usual)
+        if session is None and address is None:
+            return usual
+        return PaceLimits(session or usual.session, address or usual.address, usual.workload)
+
     def judge(self, caller: Caller, paces: Paces, ts: float) -> Excess | None:
         """Tell what is odd about the paces of a call at `ts`; None: nothing worth telling."""
+        if paces is NO_PACES:
+            return None
         found: Excess | None = None
         counts = paces.session.counts
         if counts and _exceeds(counts, self._own_sessions.get(caller.session, self._sessions)):
@@ -218,6 +265,11 @@ class ReadyVolume:
         flood = self._worst(counts, self.model.workload, ts, "the workload", level)
         return flood if flood is not None and (found is None or flood.p_value < found.p_value) else found
 
+    def _of_hour(self, hour: int) -> PaceLimits:
+        """Make the limits of callers without a normal of their own, in an hour of the week."""
+        level = self.model.week[hour] if self.model.week else 1.0
+        return PaceLimits(self._sessions, self._addresses, to_limits([count * level for count in self._workload.counts]))
+
     def _is_usual(self, caller: Caller, paces: Paces) -> bool:
         """Tell whether a caller is served in a flood: it isn't new, and not over what its kind does in its busier hours."""
         session, address, workload = paces.session, paces.address, paces.workload
@@ -234,13 +286,13 @@ class ReadyVolume:
     def _is_heavy(self, caller: Caller) -> bool:
         return caller.session in self._own_sessions or caller.address in self._own_addresses
 
-    def _own(self, kind: str) -> dict[str, tuple[float, ...]]:
+    def _own(self, kind: str) -> dict[str, Limits]:
         return {key.removeprefix(kind): self._limits(normal) for key, normal in self.model.own.items() if key.startswith(kind)}
 
-    def _limits(self, normal: Normal | None) -> tuple[float, ...]:
+    def _limits(self, normal: Normal | None) -> Limits:
         if normal is None:
-            return (math.inf,) * len(METERS)
-        return tuple([level_at(tail, QUIET / self._factor(normal)) for tail in normal.tails])
+            return to_limits((math.inf,) * len(METERS))
+        return to_limits([level_at(tail, QUIET / self._factor(normal)) for tail in normal.tails])
 
     def _factor(self, normal: Normal) -> float:
         return normal.factor * self._kinds / SHARE
@@ -250,17 +302,21 @@ class ReadyVolume:
     ) -> Excess | None:
         if normal is None:
             return None
-        chances = [chance(tail, normal.blocks, count) for tail, count in zip(normal.tails, counts, strict=True)]
-        meter = min(range(len(chances)), key=chances.__getitem__)
+        least, meter = 1.0, 0
+        for number, (tail, count) in enumerate(zip(normal.tails, counts, strict=True)):
+            if tail.levels and count > tail.levels[0].count:
+                share = chance(tail, normal.blocks, count)
+                if share < least:
+                    least, meter = share, number
         factor = self._factor(normal)
-        p_value = min(1.0, chances[meter] * factor)
+        p_value = min(1.0, least * factor)
         code = FindingCode.PACE_FLOOD if whose == "the workload" else _CODES[METERS[meter].counter]
         return Excess(p_value, meter, counts, ts, whose, normal, factor, code, scaled)
 
 
-def _exceeds(counts: tuple[float, ...], limits: tuple[float, ...]) -> bool:
+def _exceeds(counts: tuple[float, ...], limits: Limits) -> bool:
     a, b, c, d, e, f, g = counts
-    p, q, r, s, t, u, v = limits
+    p, q, r, s, t, u, v = limits.counts
     return a > p or b > q or c > r or d > s or e > t or f > u or g > v
 
 
@@ -272,12 +328,17 @@ def _is_over(counts: tuple[float, ...], normal: Normal | None) -> bool:
 
 def to_surprise(excess: Excess) -> Surprise:
     """Make a Surprise of an Excess: "812 calls in 10 s; in 48,211 windows of its callers it was at most 64"."""
-    meter = METERS[excess.meter]
-    words = _WORDS[meter.counter].format(f"{excess.counts[excess.meter] * excess.scaled:,.0f}", f"{meter.window:g}")
-    peak = excess.normal.tails[excess.meter].levels[-1].count * excess.scaled
     amount = -math.log10(max(excess.p_value, 1e-8))
     evidence = excess.normal.windows[excess.meter]
-    return Surprise(excess.code, amount, f"{PACE}:{excess.whose}", words, f"at most {peak:,.0f}", evidence)
+    return Surprise(excess.code, amount, f"{PACE}:{excess.whose}", (_in_words, excess), "", evidence)
+
+
+def _in_words(excess: Excess) -> tuple[str, str]:
+    """Tell what was seen, and what is normal."""
+    meter = METERS[excess.meter]
+    seen = _WORDS[meter.counter].format(f"{excess.counts[excess.meter] * excess.scaled:,.0f}", f"{meter.window:g}")
+    peak = excess.normal.tails[excess.meter].levels[-1].count * excess.scaled
+    return seen, f"at most {peak:,.0f}"
 
 
 def retry_after(excess: Excess, budget: float) -> int:
@@ -287,8 +348,14 @@ def retry_after(excess: Excess, budget: float) -> int:
     bucket ends and goes down evenly during the next one. So at most two windows: 20 s, 120 s or 1,200 s.
     """
     longest = 1.0
-    for meter, tail, scaled in zip(METERS, excess.normal.tails, excess.counts, strict=True):
-        limit = level_at(tail, budget / excess.factor)
+    share = budget / excess.factor
+    for number in _LONGEST_FIRST:
+        window, tail, scaled = METERS[number].window, excess.normal.tails[number], excess.counts[number]
+        if longest >= 2 * window:
+            break
+        if not tail.levels or scaled <= tail.levels[0].count:
+            continue  # no limit is below the lowest level
+        limit = level_at(tail, share)
         if scaled > limit:
-            longest = max(longest, meter.window - excess.ts % meter.window + meter.window * (1 - limit / scaled))
+            longest = max(longest, window - excess.ts % window + window * (1 - limit / scaled))
     return math.ceil(longest)

@@ -6,7 +6,8 @@ counts all the time, so that an outage doesn't make everybody new.
 
 from threading import Lock
 
-from authz_server.engine.pace import NO_PACES, Counters, Paces
+from authz_server.engine.counters import Counters
+from authz_server.engine.pace import NO_PACES, Paces
 from authz_server.engine.record import OutcomeRecord
 from authz_server.histories.outcomes import Outcomes
 from authz_server.histories.visit import Visit
@@ -31,8 +32,8 @@ class LocalPaces:
         if visit.footprint is None:
             return NO_PACES
         with self._lock:
-            self._outcomes.expect(visit.decision_id, visit.join_key, None, 0, visit)
-            return self._counters.visit(visit.workload, visit.session, visit.address, visit.ts, visit.footprint)
+            self._outcomes.expect(visit)
+            return self._counters.visit(visit.workload, visit.session, visit.address, visit.ts, visit.footprint, visit.limits)
 
     def take_back(self, visit: Visit) -> None:
         """Take note that a call was refused."""

@@ -3,8 +3,9 @@
 from threading import Lock
 from typing import Final
 
+from authz_server.engine.counters import Counters
 from authz_server.engine.history import History, Past, Snapshot, add_step, take_back
-from authz_server.engine.pace import NO_PACES, Counters
+from authz_server.engine.pace import NO_PACES
 from authz_server.engine.record import OutcomeRecord
 from authz_server.histories.outcomes import Outcomes
 from authz_server.histories.visit import Visit
@@ -13,6 +14,7 @@ __all__ = ["MemoryHistories"]
 
 _UNWATCHED: Final = -1.0
 """A past without session was never watched: nothing follows from its being empty."""
+_NO_PAST: Final = Snapshot(_UNWATCHED, {}, ())
 
 
 class MemoryHistories:
@@ -31,22 +33,22 @@ class MemoryHistories:
 
     def visit(self, visit: Visit) -> Past | None:
         """As Histories has it; never None."""
-        counted = visit if visit.footprint is not None else None
+        paces = NO_PACES
         with self._lock:
-            paces = NO_PACES
             if visit.footprint is not None:
-                paces = self._counters.visit(visit.workload, visit.session, visit.address, visit.ts, visit.footprint)
+                paces = self._counters.visit(
+                    visit.workload, visit.session, visit.address, visit.ts, visit.footprint, visit.limits
+                )
             if not visit.session:
-                if counted is not None:
-                    self.outcomes.expect(visit.decision_id, visit.join_key, None, 0, counted)
-                return Snapshot(_UNWATCHED, {}, (), paces)
+                if visit.footprint is not None:
+                    self.outcomes.expect(visit)
+                return _NO_PAST if paces is NO_PACES else Snapshot(_UNWATCHED, {}, (), paces)
             caller = self._history.caller(visit.workload, visit.session, visit.ts)
             past = Snapshot(caller.watched, caller.ever.copy(), caller.recent, paces, caller.counts.copy())
             if visit.endpoint:
-                step = add_step(caller, visit.endpoint)
-                self.outcomes.expect(visit.decision_id, visit.join_key, caller, step, counted)
-            elif counted is not None:
-                self.outcomes.expect(visit.decision_id, visit.join_key, None, 0, counted)
+                self.outcomes.expect(visit, caller, add_step(caller, visit.endpoint))
+            elif visit.footprint is not None:
+                self.outcomes.expect(visit)
         return past
 
     def take_back(self, visit: Visit) -> None:

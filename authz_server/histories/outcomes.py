@@ -7,15 +7,15 @@ from collections import OrderedDict
 from threading import Lock
 from typing import Final
 
+from authz_server.engine.counters import Counters
 from authz_server.engine.history import CallerHistory, take_back
-from authz_server.engine.pace import Counters
 from authz_server.engine.record import OutcomeRecord
 from authz_server.histories.visit import Visit, join_key
 
 __all__ = ["MAX_PENDING", "Outcomes"]
 
-MAX_PENDING: Final = 20_000
-"""Decisions waiting for their outcome; at 1,000 calls a second and 1 s of access log buffering, 20 times what is needed."""
+MAX_PENDING: Final = 10_000
+"""Decisions waiting for their outcome; at 1,000 calls a second and 1 s of access log buffering, 10 times what is needed."""
 
 
 class Outcomes:
@@ -27,31 +27,27 @@ class Outcomes:
     def __init__(self, lock: Lock, counters: Counters | None = None) -> None:
         self._lock = lock
         self._counters = counters
-        self._pending: OrderedDict[str, tuple[CallerHistory | None, int, str, Visit | None]] = OrderedDict()
+        self._pending: OrderedDict[str, tuple[Visit, CallerHistory | None, int]] = OrderedDict()
         self._ids: dict[str, str] = {}
         self.joined = 0
         self.unknown = 0
 
-    def expect(
-        self, decision_id: str, join_key: str, caller: CallerHistory | None, step: int, visit: Visit | None = None
-    ) -> None:
-        """Remember a step until its outcome comes; `caller` None: it was none; `visit`: whose pace an error counts for.
-
-        The caller holds the lock.
-        """
-        self._pending[decision_id] = (caller, step, join_key, visit)
-        self._ids[join_key] = decision_id
-        if len(self._pending) > MAX_PENDING:
-            old_id, (_, _, old_key, _) = self._pending.popitem(last=False)
-            self._forget(old_key, old_id)
+    def expect(self, visit: Visit, caller: CallerHistory | None = None, step: int = 0) -> None:
+        """Remember a call until its outcome comes; `caller` None: it was no step. The caller holds the lock."""
+        decision_id = visit.decision_id
+        pending = self._pending
+        pending[decision_id] = (visit, caller, step)
+        self._ids[visit.join_key] = decision_id
+        if len(pending) > MAX_PENDING:
+            self._forget(pending.popitem(last=False)[1][0])
 
     def withdraw(self, decision_id: str) -> tuple[CallerHistory, int] | None:
-        """Forget a step that no outcome will come for; return it, None if it is forgotten already. The caller holds the lock."""
+        """Forget a call that no outcome will come for; return its step, None where there is none. The caller holds the lock."""
         waiting = self._pending.pop(decision_id, None)
         if waiting is None:
             return None
-        caller, step, key, _ = waiting
-        self._forget(key, decision_id)
+        visit, caller, step = waiting
+        self._forget(visit)
         return (caller, step) if caller is not None else None
 
     def settle(self, record: OutcomeRecord) -> None:
@@ -64,17 +60,17 @@ class Outcomes:
             if waiting is None:
                 self.unknown += 1
                 return
-            caller, step, key, visit = waiting
-            self._forget(key, decision_id)
+            visit, caller, step = waiting
+            self._forget(visit)
             self.joined += 1
             if 100 <= record.status < 400:
                 return
             if caller is not None:
                 take_back(caller, step)
-            if visit is not None and self._counters is not None:
+            if visit.footprint is not None and self._counters is not None:
                 self._counters.fail(visit.workload, visit.session, visit.address, visit.ts)
 
-    def _forget(self, key: str, decision_id: str) -> None:
-        """Forget the key of a decision, unless a later call came under the same request id."""
-        if self._ids.get(key) == decision_id:
-            del self._ids[key]
+    def _forget(self, visit: Visit) -> None:
+        """Forget the key of a call, unless a later one came under the same request id."""
+        if self._ids.get(visit.join_key) == visit.decision_id:
+            del self._ids[visit.join_key]

@@ -9,8 +9,9 @@ import msgspec
 
 from authz_server.engine.call import Call
 from authz_server.engine.history import Past
-from authz_server.engine.pace import Footprint, to_footprint
+from authz_server.engine.pace import Footprint, PaceLimits
 from authz_server.engine.record import OutcomeRecord
+from authz_server.engine.volume import ReadyVolume
 
 __all__ = ["Histories", "Visit", "join_key", "to_visit"]
 
@@ -21,7 +22,7 @@ class Visit(msgspec.Struct, frozen=True, gc=False):
     `endpoint` is empty where no template matched: it counts for the caller's pace, but isn't a step. `session` is empty where
     there is none: nothing is a step then, and only the paces are counted. `address` is empty where it isn't known, and where it
     is the session. `footprint`: what the call adds to the counters of session, address and workload (`engine/pace.py`); None:
-    its workload has no volume model, nothing is counted.
+    its workload has no volume model, nothing is counted. `limits`: where no count exceeds them, no paces need be returned.
     """
 
     decision_id: str
@@ -32,6 +33,7 @@ class Visit(msgspec.Struct, frozen=True, gc=False):
     join_key: str
     address: str = ""
     footprint: Footprint | None = None
+    limits: PaceLimits | None = None
 
 
 class Histories(Protocol):
@@ -53,16 +55,29 @@ class Histories(Protocol):
         """Count the callers that this process remembers."""
 
 
-def to_visit(call: Call, endpoint: str, decision_id: str, positions: tuple[int, ...] = (), cost: float | None = None) -> Visit:
+def to_visit(
+    call: Call, endpoint: str, decision_id: str, positions: tuple[int, ...] = (), volume: ReadyVolume | None = None
+) -> Visit:
     """Make the Visit of a call.
 
-    `positions` of the path parameters of its endpoint, and what it costs, in average calls; None: its pace isn't counted.
+    `positions` of the path parameters of its endpoint; without a volume model its pace isn't counted.
     """
     key = join_key(call.request_id, call.workload, call.method)
-    session, address = call.caller.session, call.caller.address
-    footprint = to_footprint(call, endpoint, positions, cost) if cost is not None else None
-    address = address if address != session else ""
-    return Visit(decision_id, call.ts, call.workload, session, endpoint, key, address, footprint)
+    caller = call.caller
+    session, address = caller.session, caller.address
+    if volume is None:
+        return Visit(decision_id, call.ts, call.workload, session, endpoint, key, address if address != session else "")
+    return Visit(
+        decision_id,
+        call.ts,
+        call.workload,
+        session,
+        endpoint,
+        key,
+        address if address != session else "",
+        volume.footprint(call, endpoint, positions),
+        volume.limits(caller, call.ts),
+    )
 
 
 def join_key(request_id: str, workload: str, method: str) -> str:

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 import pytest
 
 from authz_server.engine.call import Caller
-from authz_server.engine.pace import METERS, Counters, to_footprint
+from authz_server.engine.counters import Counters
+from authz_server.engine.pace import METERS, Footprint, to_footprint
 from authz_server.engine.record import CallRecord, to_parsed_call
 from authz_server.engine.volume import Excess, ReadyVolume, VolumeModel, own_key
 from tests.factories_engine import NOON, WORKLOAD, record
@@ -98,6 +99,23 @@ def test_a_flood_a_scan_an_enumeration_and_failed_logins_are_refused(learned: Vo
         ][number]()
 
     assert len(judged(learned, [made(at) for at in range(600)])) > 200
+
+
+def test_who_is_new_is_not_refused_for_what_others_try(learned: VolumeModel) -> None:
+    assert learned.workload is not None
+    errors = METERS.index(("errors", 600.0))
+    scan = [
+        record("GET", f"/{'abcdefgh'[at % 8]}x/{at}", ts=NOON + at, session=f"s{at % 100}", address="", status=404)
+        for at in range(600)
+    ]
+    someone = [record("GET", "/items/1001", ts=NOON + 600 + at, session="new", address="") for at in range(3)]
+    counters = Counters()
+    for made in scan:
+        counters.visit(made.workload, made.session, "", made.ts, to_footprint(to_parsed_call(made), "", (), 1.0))
+        counters.fail(made.workload, made.session, "", made.ts)
+
+    assert counters.visit(WORKLOAD, "new", "", NOON + 599, Footprint()).workload.counts[errors] > 400
+    assert [] == [excess for excess in judged(learned, [*scan, *someone]) if excess.whose == "the workload"]
 
 
 def test_few_calls_of_a_dear_page_weigh_what_they_cost(learned: VolumeModel) -> None:

@@ -12,10 +12,8 @@ from authz_server.engine.pace import (
     LONG,
     METERS,
     MINUTE,
-    NO_COUNTS,
     SHORT,
     CallerPace,
-    Counters,
     Counts,
     Footprint,
     to_footprint,
@@ -110,34 +108,6 @@ def test_counts_are_never_more_than_what_two_buckets_hold(times: list[float]) ->
         within = sum(1 for one in times[: number + 1] if one > ts - 2 * MINUTE)
         assert 1 <= found["calls", SHORT] <= held
         assert 1 <= found["calls", MINUTE] <= within
-
-
-def test_session_address_and_workload_are_counted_apart() -> None:
-    counters = Counters()
-    counters.visit("shop", "one", "here", START, Footprint())
-    found = counters.visit("shop", "two", "here", START, Footprint())
-    other = counters.visit("pay", "two", "", START, Footprint())
-    assert (1, 2, 2) == (found.session.counts[0], found.address.counts[0], found.workload.counts[0])
-    assert (1, NO_COUNTS, 1) == (other.session.counts[0], other.address, other.workload.counts[0])
-
-
-def test_an_error_and_a_refusal_reach_session_and_address() -> None:
-    counters = Counters()
-    counters.visit("shop", "one", "here", START, Footprint())
-    counters.fail("shop", "one", "here", START)
-    counters.fail("shop", "never", "", START)
-    counters.refuse("shop", "one", "here", START + 5)
-    found = counters.visit("shop", "one", "here", START + 7, Footprint())
-    assert (1, 1, 2) == (found.session.counts[4], found.address.counts[4], found.workload.counts[4])
-    assert (2, 2, 7) == (found.session.age, found.address.age, found.workload.age)
-
-
-def test_callers_are_bounded_and_the_least_recently_active_goes_first() -> None:
-    counters = Counters(max_callers=3)
-    for session in ("a", "b", "c", "a", "d"):
-        found = counters.visit("shop", session, "", START, Footprint())
-    again = [counters.visit("shop", session, "", START, Footprint()).session.counts[0] for session in ("a", "b")]
-    assert (3, 1, [3, 1]) == (len(counters), found.session.counts[0], again)
 
 
 def test_a_caller_weighs_the_same_however_often_it_calls() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from authz_server.engine.call import Caller
 from authz_server.engine.finding import FindingCode
-from authz_server.engine.pace import METERS, NO_COUNTS, Counts, Paces
+from authz_server.engine.pace import METERS, NO_COUNTS, NO_PACES, Counts, Paces, to_footprint
 from authz_server.engine.volume import (
     MOST_GROWTH,
     NEW_SECONDS,
@@ -23,7 +23,7 @@ from authz_server.engine.volume import (
     retry_after,
     to_surprise,
 )
-from tests.factories_engine import normal
+from tests.factories_engine import call, normal
 
 NOON = 1_750_000_200.0
 CALLER = Caller("", "5e5510", "add4e5")
@@ -174,3 +174,37 @@ def test_the_longest_window_that_is_exceeded_says_when_to_come_back() -> None:
 def test_costs_of_unknown_endpoints_are_average() -> None:
     ready = ReadyVolume(model())
     assert (9.0, 1.0) == (ready.cost("GET /report"), ready.cost(""))
+
+
+@pytest.mark.parametrize("ts", [NOON, NOON + 3600.0])
+@pytest.mark.parametrize("meter", range(len(METERS)))
+@pytest.mark.parametrize(("kind", "scope"), [("session", 0), ("address", 1), ("workload", 2)])
+@pytest.mark.parametrize("own", [{}, {own_key("session", CALLER.session): normal(9.0)}], ids=["usual", "own"])
+def test_up_to_its_limits_nothing_is_told_of_a_caller_and_beyond_it_is(
+    own: dict[str, Any], kind: str, scope: int, meter: int, ts: float
+) -> None:
+    """The workload's limit follows the hour of the week; it judges a caller that is new."""
+    week = tuple([0.5 + hour % 3 for hour in range(168)])
+    ready = ReadyVolume(model(addresses=normal(3.0), workload=normal(40.0), own=own, week=week))
+    caller = CALLER if scope != 2 else Caller("", "another", "add4e5")
+    limits = ready.limits(caller, ts)
+    limit = getattr(limits, kind)
+
+    def told(count: float) -> bool:
+        numbers = tuple([count if number == meter else 0.0 for number in range(len(METERS))])
+        nobody = (0.0,) * len(METERS)
+        paces = [Counts(age, numbers if one == scope else nobody) for one, age in enumerate((10.0, 10.0, 90_000.0))]
+        return ready.judge(caller, Paces(*paces), ts) is not None
+
+    assert [False, True] == [told(limit.near[meter]), told(limit.counts[meter] * 1.01 + 0.01)]
+
+
+def test_where_nothing_comes_near_its_limits_nothing_is_judged() -> None:
+    assert judge(model(workload=normal(1.0)), NO_PACES) is None
+
+
+@pytest.mark.parametrize(("path", "endpoint"), [("/report", "GET /report"), ("/items/7", "GET /items/{*}"), ("/wp-admin", "")])
+def test_a_footprint_is_what_the_trainer_counts(path: str, endpoint: str) -> None:
+    ready = ReadyVolume(model(costs={"GET /report": 9.0, "GET /items/{*}": 2.0}))
+    made, positions = call("GET", path), (1,) if endpoint.endswith("{*}") else ()
+    assert to_footprint(made, endpoint, positions, ready.cost(endpoint)) == ready.footprint(made, endpoint, positions)

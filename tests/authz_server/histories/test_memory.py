@@ -1,9 +1,10 @@
 """Histories in this process's memory: what a visit returns, and what undoes it."""
 
+import msgspec
 import pytest
 
 from authz_server.engine.history import MAX_RECENT
-from authz_server.engine.pace import NO_PACES, Footprint
+from authz_server.engine.pace import METERS, NO_PACES, Footprint, PaceLimits, to_limits
 from authz_server.engine.record import OutcomeRecord
 from authz_server.histories.memory import MemoryHistories
 from authz_server.histories.visit import Visit, join_key
@@ -111,3 +112,22 @@ def test_a_refused_call_counts_and_makes_its_caller_new() -> None:
     found = histories.visit(paced(3, ts=105.0))
     assert found is not None
     assert (5.0, 2, 95.0) == (found.paces.session.age, found.paces.session.counts[0], found.paces.workload.age)
+
+
+def test_paces_are_returned_only_where_they_exceed_the_limits_of_the_visit() -> None:
+    histories, every = MemoryHistories(0.0), MemoryHistories(0.0)
+    limits = PaceLimits(*[to_limits((3.5,) * len(METERS))] * 3)
+    found = [histories.visit(msgspec.structs.replace(paced(number), limits=limits)) for number in range(5)]
+    expected = [every.visit(paced(number)) for number in range(5)]
+    assert [NO_PACES] * 3 == [one.paces for one in found[:3] if one is not None]
+    assert found[3:] == expected[3:]
+
+
+def test_a_past_stays_as_it_is_while_the_caller_goes_on() -> None:
+    histories = MemoryHistories(0.0)
+    histories.visit(visit(1, CART))
+    found = histories.visit(visit(2, PAY))
+    histories.visit(visit(3, PAY))
+    histories.settle(OutcomeRecord("d-1", 1.0, status=500))
+    assert found is not None
+    assert ((CART,), {CART: 0}, {CART: 1}) == (found.recent, found.ever, found.counts)

@@ -7,7 +7,7 @@ import pytest
 from authz_server.engine.history import CallerHistory, add_step
 from authz_server.engine.record import OutcomeRecord
 from authz_server.histories.outcomes import MAX_PENDING, Outcomes
-from authz_server.histories.visit import join_key
+from authz_server.histories.visit import Visit, join_key
 
 PAY = "POST /pay"
 
@@ -17,7 +17,8 @@ def caller() -> CallerHistory:
 
 
 def step(outcomes: Outcomes, who: CallerHistory, decision_id: str = "d-1", request_id: str = "r-1") -> None:
-    outcomes.expect(decision_id, join_key(request_id, "shop/pay", "POST"), who, add_step(who, PAY))
+    key = join_key(request_id, "shop/pay", "POST")
+    outcomes.expect(Visit(decision_id, 0.0, "shop/pay", "s", PAY, key), who, add_step(who, PAY))
 
 
 def ended(status: int, decision_id: str = "d-1", request_id: str = "r-1") -> OutcomeRecord:
