@@ -71,7 +71,7 @@ class Settings:
     """Where calls are recorded for the trainer, masked: a directory or fsspec URL. Empty: nothing is recorded."""
 
     record_max_bytes: Annotated[int, Reader("a size from 1MiB up, like 500MiB or 2GiB", readers.size(2**20, 2**50))] = 2**30
-    """Most bytes of recorded calls on the local disk; the oldest segments go first. 1 GiB is about 2 million calls."""
+    """Most bytes of recorded calls on the local disk; the oldest segments go first."""
 
     record_seconds: Annotated[float, Reader("seconds from 1 to 86400", readers.number(1, 86400))] = 300.0
     """How long a segment stays open. Where `record` is a URL, that much is lost when pod and disk vanish at once."""
@@ -95,13 +95,13 @@ class Settings:
     """The workloads whose models are loaded from the bundle, separated by commas: a sidecar needs only its own. Empty: all."""
 
     history: Annotated[str, Reader("memory, or a URL like redis://USER:PASSWORD@HOST:6379/0", readers.history)] = "memory"
-    """Where callers' histories are kept: in this process's memory, or in a Redis (6.0 or newer) or Valkey that all replicas
-    share: redis://, valkey://, with TLS rediss://, valkeys:// (`?ssl_ca_certs=FILE`), or unix:///PATH. Needs the extra `redis`.
-    With a password, set it by environment. As maxmemory-policy take volatile-lfu: it keeps those who come back."""
+    """Where callers' histories are kept: in this process's memory, or in a Redis (6.0 or newer, no cluster) or Valkey that all
+    replicas share: redis://, valkey://, with TLS rediss://, valkeys:// (`?ssl_ca_certs=FILE`), or unix:///PATH. Needs the extra
+    `redis`. With a password, set it by environment. As maxmemory-policy take volatile-lfu: it keeps those who come back."""
 
     history_timeout_ms: Annotated[float, Reader("milliseconds from 1 to 1000", readers.number(1, 1000))] = 50.0
-    """How long a call waits for its caller's history when `history` is a URL; then it is answered without, and no call waits
-    until Redis works again. Well below Envoy's timeout for the Check."""
+    """How long a call waits for its caller's history when `history` is a URL; then it is answered without. While Redis stays
+    silent, no call waits. Well below Envoy's timeout for the Check."""
 
     threads: Annotated[int, Reader(f"a whole number from 1 to {MAX_THREADS}", readers.count(1, MAX_THREADS))] = 4
     """Checks worked on at a time. Judging is bound to one core, so more threads only help calls that wait for others."""

@@ -9,7 +9,8 @@ from threading import Lock
 from typing import Final
 
 from authz_server.histories.redis_errand import Errand, to_amendment
-from authz_server.histories.redis_link import Fault, HistoryFault, Link
+from authz_server.histories.redis_fault import Fault, HistoryFault
+from authz_server.histories.redis_link import Link
 from authz_server.histories.visit import Visit
 
 __all__ = ["MAX_ERRANDS", "MAX_MISSED", "Backlog"]

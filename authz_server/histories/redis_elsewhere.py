@@ -23,8 +23,10 @@ from authz_server.elsewhere import News, Quarantined, Sighting
 from authz_server.engine.finding import Finding
 from authz_server.engine.record import OutcomeRecord
 from authz_server.histories import redis_news_scripts as scripts
+from authz_server.histories.redis_connector import connector
 from authz_server.histories.redis_errand import Errand
-from authz_server.histories.redis_link import Fault, HistoryFault, Link, connector
+from authz_server.histories.redis_fault import EXPECTED, Fault, HistoryFault
+from authz_server.histories.redis_link import Link
 from authz_server.histories.visit import join_key
 
 __all__ = ["MAX_TOLD", "RedisElsewhere"]
@@ -141,7 +143,7 @@ class RedisElsewhere:
         self._link, self._next_try = None, now + _PAUSE_SECONDS
         if not self.degraded:
             self.degraded = True
-            _log.warning("sightings_degraded", extra={"fields": {"fault": fault.value}})
+            _log.warning("sightings_degraded", extra={"fields": {"fault": fault.value, "expected": EXPECTED[fault]}})
 
     def _to_tell(self, now: float) -> list[tuple[Errand, deque[Any], int]]:
         """Make errands of what waits, with the queue and how much of it each is; what is told twice changes nothing."""

@@ -4,12 +4,12 @@ a Call is matched -> Visit -> one script -> its caller's Past      on the reques
 refused -> Errand, sent and not waited for
 its outcome is known -> Errand -> run behind the answers           one thread, many in one round trip
 
-A Redis that fails costs no call more than that: the first failure ends asking, and the thread behind the answers goes on until
-Redis works again. Meanwhile nobody can tell what came before a call, since another replica may have seen it: its past counts as
-never watched, which breaks no rule, and its pace is what this process saw of it (`local_paces.py`). What was missed is a hole.
-Where its callers are few, their histories begin anew, incomplete; else all do (`redis_scripts.py`), and an incomplete history
-condemns nobody. After an outage and after a hole nobody is judged for a while, because other replicas may take longer to find
-back, and tell only then what they missed.
+One slow answer costs its own call its history (`redis_links.py`). A Redis that fails costs no call more than that: asking ends,
+and the thread behind the answers goes on until Redis works again. Meanwhile nobody can tell what came before a call, since
+another replica may have seen it: its past counts as never watched, which breaks no rule, and its pace is what this process saw
+of it (`local_paces.py`). What was missed is a hole. Where its callers are few, their histories begin anew, incomplete; else all
+do (`redis_scripts.py`), and an incomplete history condemns nobody. After an outage and after a hole nobody is judged for a while,
+because other replicas may take longer to find back, and tell only then what they missed.
 """
 
 import logging
@@ -17,16 +17,19 @@ import random
 import threading
 import time
 from collections import Counter
-from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Any, Final, Self
 
+from authz_server.engine.errors import SettingError
 from authz_server.engine.history import Past
 from authz_server.engine.record import OutcomeRecord
 from authz_server.histories.local_paces import LocalPaces
 from authz_server.histories.redis_backlog import Backlog
+from authz_server.histories.redis_connector import connector
 from authz_server.histories.redis_errand import Errand, to_beat, to_leave, to_question, to_refusal, to_settlement
-from authz_server.histories.redis_link import Fault, HistoryFault, Link, connector
+from authz_server.histories.redis_fault import EXPECTED, Fault, HistoryFault
+from authz_server.histories.redis_link import Link
+from authz_server.histories.redis_links import Links
 from authz_server.histories.redis_paces import to_paces
 from authz_server.histories.redis_past import to_past, to_unknown
 from authz_server.histories.redis_scripts import MARK_KEY, SETTLE, SILENT_SECONDS, decision_key
@@ -42,7 +45,7 @@ _LONGEST_PAUSE: Final = 1.0
 _STABLE_SECONDS: Final = 10.0
 """A Redis that fails again sooner is left alone for longer."""
 _WORKER_SECONDS: Final = 0.5
-"""What the thread behind the answers waits for at least."""
+"""What the thread behind the answers waits for at least; a Redis that is silent for longer has failed."""
 
 _TRIAL: Final = Errand(SETTLE, (MARK_KEY, decision_key("")), ("d", "stays"))
 """Settles nothing; makes the script known, so that a refusal which nobody waits for isn't late."""
@@ -62,24 +65,20 @@ class RedisHistories:
         As many calls at a time as there are `threads` find a connection. `replica` tells this one from all others, also after a
         restart. `settling`: seconds after an outage or a hole in which nobody is judged.
         """
-        self._connect = connector(url, timeout)
-        self._connect_worker = connector(url, max(timeout, _WORKER_SECONDS))
-        self._timeout = timeout
-        self._size = threads
+        patience = max(timeout, _WORKER_SECONDS)
+        self._connect_worker = connector(url, patience)
+        self._links = Links(connector(url, timeout), threads, timeout, patience)
+        self._link: Link | None = None
         self._replica = replica
         self._settling = settling
         self._settling_us = str(int(settling * 1e6))
         self._settled_at = 0.0
-        self._idle: SimpleQueue[Link] = SimpleQueue()
-        self._links: list[Link] = []
-        self._epoch = 0
         self._ready = False
         self._lock = threading.Lock()
         self._next_beat = 0.0
         self._closing = threading.Event()
         self._wake = threading.Event()
         self._worker = threading.Thread(target=self._work, name="history", daemon=True)
-        self._past_trips = (0, 0.0)
         self._paces = LocalPaces()
         self.outcomes = Backlog()
         self.faults: Counter[Fault] = Counter()
@@ -104,12 +103,16 @@ class RedisHistories:
     @property
     def trips(self) -> tuple[int, float]:
         """How many round trips calls waited for, and for how many seconds together."""
-        links, (trips, seconds) = self._links, self._past_trips
-        return trips + sum(one.trips for one in links), seconds + sum(one.seconds for one in links)
+        return self._links.trips
 
     def start(self) -> None:
-        """Connect, and begin to work behind the answers; a Redis that is out of reach is told, and tried again."""
+        """Connect, and begin to work behind the answers; a Redis that is out of reach is told, and tried again.
+
+        Raises SettingError where it is one that will never do: a cluster.
+        """
         self._recover(first=True)
+        if self.faults[Fault.CLUSTER]:
+            raise SettingError(f"history: expected {EXPECTED[Fault.CLUSTER]}, got cluster_enabled:1")
         self._worker.start()
 
     def close(self, seconds: float = 1.0) -> None:
@@ -120,8 +123,9 @@ class RedisHistories:
 
     def visit(self, visit: Visit) -> Past:
         """As Histories has it; a past that was never watched where Redis can't be asked."""
-        paces = self._paces.visit(visit)
-        answer = self._ask(visit) if visit.session or visit.footprint is not None else None
+        link = self._ask(visit) if visit.session or visit.footprint is not None else None
+        paces = self._paces.visit(visit)  # while Redis works
+        answer = self._answer(link, visit) if link is not None else None
         if answer is None:
             return to_unknown(paces)
         packed, *counted = answer
@@ -131,27 +135,38 @@ class RedisHistories:
             return to_unknown(paces)
         return to_past(packed, paces)
 
-    def _ask(self, visit: Visit) -> list[Any] | None:
-        """Run the script: a history, None after a hole, and three paces; None where Redis can't be asked."""
-        if not self._ready:
+    def _ask(self, visit: Visit) -> Link | None:
+        """Send the question; None where Redis can't be asked."""
+        question = to_question(visit, self._settling_us)
+        link = self._links.take(wait=True) if self._ready else None
+        if link is None:
+            if self._ready:
+                self._count(Fault.TIMEOUT if self._links.late else Fault.BUSY)
             self._miss(visit)
             return None
         try:
-            link = self._idle.get(timeout=self._timeout)
-        except Empty:
-            self._count(Fault.BUSY)
-            self._miss(visit)
-            return None
-        began = time.perf_counter()
-        try:
-            answer: list[Any] = link.run(to_question(visit, self._settling_us))
+            link.ask(question)
         except HistoryFault as error:
             self._fail(error.fault, link)
             self._miss(visit)
             return None
-        link.trips += 1
-        link.seconds += time.perf_counter() - began
-        self._give_back(link)
+        except ValueError:  # text that can't be encoded: nothing was sent
+            self._links.give_back(link)
+            raise
+        return link
+
+    def _answer(self, link: Link, visit: Visit) -> list[Any] | None:
+        """Wait for a history, None after a hole, and three paces; None where the answer doesn't come in time."""
+        try:
+            answer: list[Any] = link.answer()
+        except HistoryFault as error:
+            self._miss(visit)
+            if error.late:
+                self._hold(link)
+            else:
+                self._fail(error.fault, link)
+            return None
+        self._links.give_back(link)
         return answer
 
     def take_back(self, visit: Visit) -> None:
@@ -159,20 +174,20 @@ class RedisHistories:
         self._paces.take_back(visit)
         if visit.footprint is None and not (visit.session and visit.endpoint):
             return
-        try:
-            link = self._idle.get_nowait() if self._ready else None
-        except Empty:
-            link = None
+        link = self._links.take(wait=False) if self._ready else None
         if link is None:
             self._send(to_refusal(visit), outcome=False)
             return
         try:
             link.send(to_refusal(visit))
         except HistoryFault as error:
+            if error.late:
+                self._hold(link)
+                return
             self._fail(error.fault, link)
             self._send(to_refusal(visit), outcome=False)
             return
-        self._give_back(link)
+        self._links.give_back(link)
 
     def settle(self, record: OutcomeRecord) -> None:
         """As Histories has it, but behind the access log's stream."""
@@ -188,11 +203,11 @@ class RedisHistories:
         if self._ready:
             self._wake.set()
 
-    def _give_back(self, link: Link) -> None:
-        if link.epoch == self._epoch:
-            self._idle.put(link)
-        else:
-            link.close()
+    def _hold(self, link: Link) -> None:
+        """Let the thread behind the answers wait for an answer that is late."""
+        self._count(Fault.TIMEOUT)
+        self._links.hold(link)
+        self._wake.set()
 
     def _miss(self, visit: Visit) -> None:
         if not visit.session:
@@ -210,11 +225,11 @@ class RedisHistories:
         link.close()
         with self._lock:
             self.faults[fault] += 1
-            changes = self._ready and link.epoch == self._epoch
+            changes = self._ready and link.epoch == self._links.epoch
             if changes:
                 self._ready = False
         if changes:
-            _log.warning("history_degraded", extra={"fields": {"fault": fault.value}})
+            _warn_degraded(fault)
             self._wake.set()
 
     # From here on: the thread behind the answers, and `start` before it.
@@ -233,11 +248,13 @@ class RedisHistories:
                 continue
             self._wake.wait(_BEAT_SECONDS)
             self._wake.clear()
-            link = self._links[0]
+            link = self._link
+            assert link is not None
             try:
+                self._links.wait_for_late()
                 self._catch_up(link)
                 if time.monotonic() > next_ping:
-                    self._refresh()
+                    self._links.refresh()
                     next_ping = time.monotonic() + _PING_SECONDS
             except HistoryFault as error:
                 self._fail(error.fault, link)
@@ -250,23 +267,21 @@ class RedisHistories:
     def _recover(self, *, first: bool = False) -> None:
         """Connect anew, look after what was missed, and let calls ask again."""
         self._drop_links()
-        links: list[Link] = []
+        link: Link | None = None
         try:
-            links.append(self._connect_worker(self._epoch))
-            self._beat(links[0], returns=True)
-            links[0].run(_TRIAL)
-            self.outcomes.look_after(links[0])
-            links += [self._connect(self._epoch) for _ in range(self._size)]
+            link = self._connect_worker(self._links.epoch)
+            self._beat(link, returns=True)
+            link.run(_TRIAL)
+            self.outcomes.look_after(link)
+            self._links.open()
         except HistoryFault as error:
             self._count(error.fault)
-            for link in links:
+            if link is not None:
                 link.close()
             if first:
-                _log.warning("history_degraded", extra={"fields": {"fault": error.fault.value}})
+                _warn_degraded(error.fault)
             return
-        self._links = links
-        for link in links[1:]:
-            self._idle.put(link)
+        self._link = link
         if not first:
             self._settled_at = time.perf_counter() + self._settling
         self._ready = True
@@ -288,44 +303,22 @@ class RedisHistories:
             self.outcomes.forgive()
         self._next_beat = time.monotonic() + _BEAT_SECONDS
 
-    def _refresh(self) -> None:
-        """Try the connections that are idle; one that was cut is replaced, which is no outage."""
-        for _ in range(self._size):
-            try:
-                link = self._idle.get_nowait()
-            except Empty:
-                return
-            try:
-                link.ping()
-            except HistoryFault:
-                link.close()
-                if link not in self._links:
-                    continue  # of an epoch that is over
-                fresh = self._connect(self._epoch)
-                fresh.trips, fresh.seconds = link.trips, link.seconds
-                self._links[self._links.index(link)] = link = fresh
-            self._idle.put(link)
-
     def _drop_links(self) -> None:
-        """Close what is idle; a connection that is in use is closed by its call, since the epoch is another."""
-        self._epoch += 1
-        self._past_trips = self.trips
-        links, self._links = self._links, []
-        if links:
-            links[0].close()
-        while True:
-            try:
-                self._idle.get_nowait().close()
-            except Empty:
-                return
+        self._links.drop()
+        if self._link is not None:
+            self._link.close()
 
     def _end(self) -> None:
         """Bring what waits, say goodbye (so that nobody takes our silence for an outage), close."""
-        if self._ready:
+        if self._ready and self._link is not None:
             self._ready = False
             try:
-                self._catch_up(self._links[0])
-                self._links[0].run(to_leave(self._replica))
+                self._catch_up(self._link)
+                self._link.run(to_leave(self._replica))
             except HistoryFault as error:
                 self._count(error.fault)
         self._drop_links()
+
+
+def _warn_degraded(fault: Fault) -> None:
+    _log.warning("history_degraded", extra={"fields": {"fault": fault.value, "expected": EXPECTED[fault]}})

@@ -1,9 +1,10 @@
 """How fast callers go, counted in Redis for all replicas: the Lua that counts, and what it answers -> Paces.
 
 The rules are those of `CallerPace` (`engine/pace.py`), with Redis's clock in microseconds. A caller's counters are one value,
-MessagePack of [first, last; calls and cost in this 10 s and in this 60 s; errors, endpoints and values in this 600 s; the same of
-the bucket before: two, two and three numbers; endpoints' bits, values' bits]. Which bits are set is kept as a string of them, a
-byte each: a caller that came once takes two bytes instead of two bitmaps. When a bucket began follows from `last`.
+little-endian: `_NOW`, which is 1 where the buckets before follow, else 0; first, last; calls and cost in this 10 s and in this
+60 s; errors in this 600 s; how many endpoints' bits are set. Then `_BEFORE`, the same of the buckets before, and how many bits
+for values were set. Then which bits are set, a byte each, endpoints' first: a caller that came once takes two bytes instead of
+two bitmaps. When a bucket began follows from `last`, and how many distinct things so many bits stand for is the reader's to say.
 """
 
 from struct import Struct
@@ -11,78 +12,112 @@ from typing import Final
 
 from authz_server.engine.pace import BITS, IDLE_SECONDS, LONG, MINUTE, NO_COUNTS, SHORT, Counts, Footprint, Paces
 
-__all__ = ["COUNTING", "to_arguments", "to_paces"]
+__all__ = ["CHANGING", "COUNTING", "to_arguments", "to_paces"]
 
-_PREFIX: Final = "{meshwarden:1}:p:"
+_NOW: Final = Struct("<BddIdIdIH")
+_BEFORE: Final = Struct("<IdIdIHH")
+_SIZES: Final = (_NOW.size, _NOW.size + _BEFORE.size)
+"""Of the numbers, without and with the buckets before."""
+_SHORT_US, _MINUTE_US, _LONG_US = SHORT * 1e6, MINUTE * 1e6, LONG * 1e6
 
 _WINDOWS: Final = f"""
-local SHORT, MINUTE, LONG = {SHORT * 1e6:.0f}, {MINUTE * 1e6:.0f}, {LONG * 1e6:.0f}
-local SILENCE, BITS = {IDLE_SECONDS * 1e6:.0f}, {BITS}
-local function pace_key(kind, workload, name) return '{_PREFIX}' .. kind .. ':' .. workload .. ':' .. name end
+local SHORT, MINUTE, LONG, SILENCE = {_SHORT_US:.0f}, {_MINUTE_US:.0f}, {_LONG_US:.0f}, {IDLE_SECONDS * 1e6:.0f}
+local NOW, BEFORE = '{_NOW.format.replace("I", "I4")}', '{_BEFORE.format.replace("I", "I4")}'
+local function pace_key(kind, workload, name) return PREFIX .. 'p:' .. kind .. ':' .. workload .. ':' .. name end
 """
 _FUNCTIONS: Final = """
-local function set(pace, number, bits, bit)
-  local known = pace[bits]
-  if not string.find(known, bit, 1, true) then
-    pace[number] = pace[number] + BITS / (BITS - #known)
-    pace[bits] = known .. bit
+local function read(packed)
+  local now = {struct.unpack(NOW, packed)}
+  local before, at = {0, 0, 0, 0, 0, 0, 0}, now[10]
+  if now[1] == 1 then
+    before = {struct.unpack(BEFORE, packed, at)}
+    at = before[8]
   end
+  return now, before, string.sub(packed, at, at + now[9] - 1), string.sub(packed, at + now[9])
 end
-local function turn(pace, last, start, window, first, count, before)
-  if last >= start then return false end
-  local near = last >= start - window
-  for i = 0, count - 1 do
-    pace[before + i] = near and pace[first + i] or 0
-    pace[first + i] = 0
+local function write(now, before, endpoints, values)
+  local kind = (before[1] > 0 or before[3] > 0 or before[6] > 0) and 1 or 0
+  return struct.pack(NOW, kind, now[2], now[3], now[4], now[5], now[6], now[7], now[8], #endpoints)
+    .. (kind == 1 and struct.pack(BEFORE, before[1], before[2], before[3], before[4], before[5], before[6], before[7]) or '')
+    .. endpoints .. values
+end
+"""
+_COUNT: Final = """
+local function count(key, packed, time, cost, bits)
+  local now, before, endpoints, values
+  if packed then
+    now, before, endpoints, values = read(packed)
+  else
+    now, before, endpoints, values = {0, time, time, 0, 0, 0, 0, 0}, {0, 0, 0, 0, 0, 0, 0}, '', ''
   end
-  return true
-end
-local function count(key, time, cost, bits)
-  local packed = redis.call('GET', key)
-  local pace = packed and cmsgpack.unpack(packed) or {time, time, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, '', ''}
-  local last = pace[2]
+  local last = now[3]
   if time < last then time = last end
-  local short, minute, long = time - time % SHORT, time - time % MINUTE, time - time % LONG
+  local short = time - time % SHORT
   local turned = not packed or last < short
-  if turn(pace, last, short, SHORT, 3, 2, 10) then
-    if time - last > SILENCE then pace[1] = time end
-    if turn(pace, last, minute, MINUTE, 5, 2, 12) and turn(pace, last, long, LONG, 7, 3, 14) then
-      pace[17], pace[18] = '', ''
+  if last < short then
+    if time - last > SILENCE then now[2] = time end
+    local near = last >= short - SHORT
+    before[1], before[2], now[4], now[5] = near and now[4] or 0, near and now[5] or 0, 0, 0
+    local minute = time - time % MINUTE
+    if last < minute then
+      near = last >= minute - MINUTE
+      before[3], before[4], now[6], now[7] = near and now[6] or 0, near and now[7] or 0, 0, 0
+      local long = time - time % LONG
+      if last < long then
+        near = last >= long - LONG
+        before[5], before[6], before[7] = near and now[8] or 0, near and #endpoints or 0, near and #values or 0
+        now[8], endpoints, values = 0, '', ''
+      end
     end
   end
-  pace[2] = time
-  pace[3], pace[4], pace[5], pace[6] = pace[3] + 1, pace[4] + cost, pace[5] + 1, pace[6] + cost
-  set(pace, 8, 17, string.sub(bits, 1, 1))
-  for i = 2, #bits do set(pace, 9, 18, string.sub(bits, i, i)) end
-  if turned then
-    redis.call('SET', key, cmsgpack.pack(pace), 'EX', IDLE + SHORT / 1000000)
-  else
-    redis.call('SET', key, cmsgpack.pack(pace), 'KEEPTTL')  -- cheaper
+  now[3], now[4], now[5], now[6], now[7] = time, now[4] + 1, now[5] + cost, now[6] + 1, now[7] + cost
+  local bit = string.sub(bits, 1, 1)
+  if not string.find(endpoints, bit, 1, true) then endpoints = endpoints .. bit end
+  for i = 2, #bits do
+    bit = string.sub(bits, i, i)
+    if not string.find(values, bit, 1, true) then values = values .. bit end
   end
-  local a, b, c = 1 - (time - short) / SHORT, 1 - (time - minute) / MINUTE, 1 - (time - long) / LONG
-  return struct.pack('<dddddddd', (time - pace[1]) / 1000000, pace[3] + pace[10] * a, pace[4] + pace[11] * a,
-    pace[5] + pace[12] * b, pace[6] + pace[13] * b, pace[7] + pace[14] * c, pace[8] + pace[15] * c, pace[9] + pace[16] * c)
+  packed = write(now, before, endpoints, values)
+  if turned then
+    redis.call('SET', key, packed, 'EX', IDLE + SHORT / 1000000)
+  else
+    redis.call('SET', key, packed, 'KEEPTTL')  -- cheaper
+  end
+  return packed
 end
+"""
+_CHANGE: Final = """
 local function change(key, act, time)
   local packed = redis.call('GET', key)
   if not packed then return end
-  local pace = cmsgpack.unpack(packed)
-  local long = pace[2] - pace[2] % LONG
+  local now, before, endpoints, values = read(packed)
+  local long = now[3] - now[3] % LONG
   if act == 'refuse' then
-    pace[1] = time
+    now[2] = time
   elseif time >= long then
-    pace[7] = pace[7] + 1
+    now[8] = now[8] + 1
   elseif time >= long - LONG then
-    pace[14] = pace[14] + 1
+    before[5] = before[5] + 1
   end
-  redis.call('SET', key, cmsgpack.pack(pace), 'KEEPTTL')
+  redis.call('SET', key, write(now, before, endpoints, values), 'KEEPTTL')
 end
 """
-COUNTING: Final = _WINDOWS + _FUNCTIONS
-"""`count` counts a call and returns eight numbers: the caller's age, and the counts. `change` counts an error of the call that
-came at `time`, or takes note that it was refused. Needs `IDLE`, the seconds after which a silent caller is forgotten."""
+COUNTING: Final = _WINDOWS + _FUNCTIONS + _COUNT
+"""`count` counts a call and returns the counters; `packed` is what they were, false for none. Needs `PREFIX`, and `IDLE`, the
+seconds after which a silent caller is forgotten."""
+CHANGING: Final = _WINDOWS + _FUNCTIONS + _CHANGE
+"""`change` counts an error of the call that came at `time`, or takes note that it was refused. Needs `PREFIX`."""
 
-_EIGHT: Final = Struct("<8d")
+
+def _distinct() -> tuple[float, ...]:
+    """Tell for each number of bits set how many distinct things that stands for, added up as `CallerPace` does."""
+    found = [0.0]
+    for count in range(BITS):
+        found.append(found[-1] + BITS / (BITS - count))
+    return tuple(found)
+
+
+_DISTINCT: Final = _distinct()
 
 
 def to_arguments(footprint: Footprint | None) -> tuple[str, bytes]:
@@ -93,12 +128,34 @@ def to_arguments(footprint: Footprint | None) -> tuple[str, bytes]:
 
 
 def to_paces(session: bytes, address: bytes, workload: bytes) -> Paces:
-    """Read what the script counted; empty where it counted nothing."""
-    return Paces(_to_counts(session), _to_counts(address), _to_counts(workload))
+    """Read what the script counted; empty where it counted nothing. A few microseconds."""
+    return Paces(
+        _to_counts(session) if session else NO_COUNTS,
+        _to_counts(address) if address else NO_COUNTS,
+        _to_counts(workload) if workload else NO_COUNTS,
+    )
 
 
 def _to_counts(packed: bytes) -> Counts:
-    if not packed:
-        return NO_COUNTS
-    age, *counts = _EIGHT.unpack(packed)
-    return Counts(age, tuple(counts))
+    """Weigh the buckets as of the last call, which is the one that was just counted."""
+    kind, first, last, calls, cost, minute_calls, minute_cost, errors, bits = _NOW.unpack_from(packed)
+    endpoints, values = _DISTINCT[bits], _DISTINCT[len(packed) - _SIZES[kind] - bits]
+    age = (last - first) / 1e6
+    if not kind:
+        return Counts(age, (calls, cost, minute_calls, minute_cost, errors, endpoints, values))
+    before = _BEFORE.unpack_from(packed, _NOW.size)
+    short, minute, long = (
+        1.0 - last % _SHORT_US / _SHORT_US,
+        1.0 - last % _MINUTE_US / _MINUTE_US,
+        1.0 - last % _LONG_US / _LONG_US,
+    )
+    counts = (
+        calls + before[0] * short,
+        cost + before[1] * short,
+        minute_calls + before[2] * minute,
+        minute_cost + before[3] * minute,
+        errors + before[4] * long,
+        endpoints + _DISTINCT[before[5]] * long,
+        values + _DISTINCT[before[6]] * long,
+    )
+    return Counts(age, counts)

@@ -212,7 +212,7 @@ def test_what_redis_keeps_is_bounded_and_expires(mesh: Mesh, server: RedisServer
     [seen] = mesh.one.elsewhere.exchange(["one"]).seen
     entries = int(server.tell("XLEN", QUARANTINE_KEY)[1:-2])
     assert (128, MAX_QUARANTINED) == (len(seen), entries)
-    keys = server.tell("KEYS", "{meshwarden:1}:[efi]:*").split(b"\r\n")[2::2]
+    keys = server.tell("KEYS", "{meshwarden:2}:[efi]:*").split(b"\r\n")[2::2]
     assert len(keys) >= 2
     assert all(1 <= int(server.tell("TTL", key.decode())[1:-2]) <= 60 for key in keys)
 

@@ -12,11 +12,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from authz_server.engine.errors import SettingError
 from authz_server.engine.history import MAX_RECENT, MAX_STEPS, Past
 from authz_server.engine.record import OutcomeRecord
 from authz_server.histories.memory import MemoryHistories
+from authz_server.histories.redis_fault import Fault
 from authz_server.histories.redis_histories import RedisHistories
-from authz_server.histories.redis_link import Fault
 from authz_server.histories.redis_past import UNKNOWN
 from authz_server.histories.visit import Visit, join_key
 from demo.redis_server import Kind, RedisServer
@@ -213,7 +214,7 @@ def test_steps_are_bounded_and_what_ever_happened_is_kept(server: RedisServer, r
         histories.visit(visit(number, endpoint))
     found = past(histories)
     assert ({LOGIN: 0, CART: MAX_STEPS + 10}, (CART,) * MAX_RECENT) == (found.ever, found.recent)
-    size = int(server.tell("MEMORY", "USAGE", "{meshwarden:1}:c:shop/shop:s")[1:-2])
+    size = int(server.tell("MEMORY", "USAGE", "{meshwarden:2}:c:shop/shop:s")[1:-2])
     assert size < 1_200
 
 
@@ -229,10 +230,10 @@ def test_keys_expire_after_the_last_call(server: RedisServer, replica: Make) -> 
     histories = replica(server)
     histories.visit(visit(1, CART))
     names = ["c:shop/shop:s", "d:d-1", "mark"]
-    assert [b":1800\r\n", b":60\r\n", b":-1\r\n"] == [server.tell("TTL", f"{{meshwarden:1}}:{name}") for name in names]
+    assert [b":1800\r\n", b":60\r\n", b":-1\r\n"] == [server.tell("TTL", f"{{meshwarden:2}}:{name}") for name in names]
     histories.settle(ended(1, 500))
     settled(histories)
-    assert [b":1800\r\n", b":-2\r\n"] == [server.tell("TTL", f"{{meshwarden:1}}:{name}") for name in names[:2]]
+    assert [b":1800\r\n", b":-2\r\n"] == [server.tell("TTL", f"{{meshwarden:2}}:{name}") for name in names[:2]]
 
 
 WALKS = st.lists(st.tuples(st.sampled_from([LOGIN, CART, PAY]), st.sampled_from(["stays", "fails", "fails late"])), max_size=30)
@@ -258,6 +259,34 @@ def test_redis_keeps_what_memory_keeps(server: RedisServer, walk: list[tuple[str
                 shared.settle(ended(failed, 500))
                 memory.settle(ended(failed, 500))
                 settled(shared)
+
+
+def test_a_step_that_fails_after_others_pushed_it_out_is_taken_back_as_in_memory(server: RedisServer, replica: Make) -> None:
+    shared, memory = replica(server), MemoryHistories(0.0)
+    endpoints = [PAY, LOGIN, PAY, *[CART] * (MAX_STEPS + 2), LOGIN]
+    for number, endpoint in enumerate(endpoints):
+        for histories in (shared, memory):
+            histories.visit(visit(number, endpoint))
+    for failed in (2, 1, 0, 3):
+        for histories in (shared, memory):
+            histories.settle(ended(failed, 500))
+        settled(shared)
+        ours, theirs = past(shared), memory.visit(visit("look", ""))
+        assert theirs is not None
+        assert (theirs.ever, theirs.counts, theirs.recent) == (ours.ever, ours.counts, ours.recent)
+
+
+def test_endpoints_that_contain_one_another_are_told_apart(server: RedisServer, replica: Make) -> None:
+    histories = replica(server)
+    endpoints = ["GET /a", "GET /a/b", "GET /", "T /a", "GET /\u00ff\u20ac\U0001f600", "GET /\x00\x01"]
+    endpoints += [f"GET /{number}" for number in range(300)]
+    for number, endpoint in enumerate(endpoints):
+        histories.visit(visit(number, endpoint))
+    for number, endpoint in enumerate(endpoints):
+        histories.visit(visit(f"again-{number}", endpoint))
+    found = past(histories)
+    assert {endpoint: len(endpoints) + number for number, endpoint in enumerate(endpoints)} == found.ever
+    assert dict.fromkeys(endpoints, 2) == found.counts
 
 
 def test_a_script_that_redis_forgot_is_told_again(server: RedisServer, replica: Make) -> None:
@@ -318,7 +347,7 @@ def test_a_redis_that_comes_back_with_old_data_begins_all_histories_anew(tmp_pat
         assert ({}, 0.0, True) == (found.ever, found.watched, histories.holes >= 1)
 
 
-def test_a_paused_redis_is_waited_for_once_and_its_callers_then_begin_anew(own_server: RedisServer, replica: Make) -> None:
+def test_a_paused_redis_is_waited_for_briefly_and_its_callers_then_begin_anew(own_server: RedisServer, replica: Make) -> None:
     histories = replica(own_server, timeout=0.05)
     histories.visit(visit(1, CART, "touched"))
     histories.visit(visit(2, CART, "other"))
@@ -327,7 +356,8 @@ def test_a_paused_redis_is_waited_for_once_and_its_callers_then_begin_anew(own_s
     seen = [histories.visit(visit(3, PAY, "touched"))]
     assert (seen, True) == ([UNKNOWN], time.monotonic() - began >= 0.05)
     assert [UNKNOWN] * 5 == [histories.visit(visit(number, SHIP, "touched")) for number in range(4, 9)]
-    assert (1, 6) == (histories.faults[Fault.TIMEOUT], histories.outcomes.missed)
+    assert (True, 6) == (histories.faults[Fault.TIMEOUT] >= 1, histories.outcomes.missed)
+    eventually(lambda: histories.degraded)
     own_server.resume()
     eventually(lambda: not histories.degraded)
     found = past(histories, "touched")
@@ -342,39 +372,101 @@ def test_a_replica_that_missed_more_calls_than_it_kept_begins_all_histories_anew
     for number in range(1_500):
         histories.visit(visit(number, PAY, f"s-{number}"))
     own_server.resume()
-    eventually(lambda: not histories.degraded)
+    eventually(lambda: not (histories.degraded or histories.outcomes.in_doubt))
     found = past(other, "elsewhere")
     assert ({}, 0.0) == (found.ever, found.watched)
 
 
-def test_one_slow_answer_costs_its_own_caller_its_history_and_nobody_else(own_server: RedisServer, replica: Make) -> None:
-    histories = replica(own_server, timeout=0.05)
+def test_one_slow_answer_costs_its_own_call_its_history_and_nobody_else(own_server: RedisServer, replica: Make) -> None:
+    histories = replica(own_server, timeout=0.1)
     for session in ("slow", "quick"):
         histories.visit(visit(session, CART, session))
-    own_server.tell("CLIENT", "PAUSE", "150")
+    own_server.tell("CLIENT", "PAUSE", "250")
     assert histories.visit(visit(2, PAY, "slow")) is UNKNOWN
-    eventually(lambda: not histories.degraded)
-    assert {CART: 0} == past(histories, "quick").ever
-    assert PAY not in past(histories, "slow").ever or CART in past(histories, "slow").ever
+    eventually(lambda: not histories.outcomes.in_doubt)
+    assert [{CART: 0}, {CART: 0, PAY: 1}] == [past(histories, session).ever for session in ("quick", "slow")]
+    assert {Fault.TIMEOUT: 1} == histories.faults
+
+
+def test_a_redis_that_is_slow_for_a_moment_under_load_is_no_outage(
+    own_server: RedisServer, replica: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Calls that were waiting are answered without their history; what they asked is counted, and nothing is mixed up."""
+    histories = replica(own_server, timeout=0.05)
+    sessions = [f"s-{number}" for number in range(40)]
+    for session in sessions:
+        histories.visit(visit(f"first-{session}", f"POST /{session}", session))
+    ended_, unknown = threading.Event(), [0]
+    foreign: list[str] = []
+
+    def client(index: int) -> None:
+        number = 0
+        while not ended_.is_set():
+            number += 1
+            session = sessions[(number * 7 + index) % 20]
+            found = histories.visit(visit(f"{index}-{number}", f"POST /{session}", session))
+            unknown[0] += found is UNKNOWN
+            foreign.extend(endpoint for endpoint in found.ever if endpoint != f"POST /{session}")
+
+    clients = [threading.Thread(target=client, args=(index,)) for index in range(4)]
+    for thread in clients:
+        thread.start()
+    try:
+        for _ in range(3):
+            time.sleep(0.2)
+            own_server.pause()
+            time.sleep(0.08)
+            own_server.resume()
+    finally:
+        time.sleep(0.2)
+        ended_.set()
+        for thread in clients:
+            thread.join(10)
+    eventually(lambda: not histories.outcomes.in_doubt)
+    assert ([], True, 0) == (foreign, unknown[0] > 0, histories.holes)
+    assert "history_degraded" not in [record.message for record in caplog.records]
+    other, untouched = replica(own_server, "b"), sessions[20:]
+    assert [{f"POST /{session}": 0} for session in untouched] == [past(other, session).ever for session in untouched]
+
+
+def test_a_late_answer_is_not_taken_for_the_next_one(own_server: RedisServer, replica: Make) -> None:
+    histories = replica(own_server)
+    for session, endpoint in (("late", CART), ("next", PAY)):
+        histories.visit(visit(session, endpoint, session))
+    own_server.pause()
+    assert histories.visit(visit(3, SHIP, "late")) is UNKNOWN
+    own_server.resume()
+    eventually(lambda: not histories.outcomes.in_doubt)
+    found = [past(histories, session).ever for session in ("next", "late", "next", "late")]
+    assert [{PAY: 0}, {CART: 0, SHIP: 1}] * 2 == found
+    assert ({Fault.TIMEOUT: 1}, False) == (histories.faults, histories.degraded)
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_a_node_of_a_cluster_is_refused_at_the_start(tmp_path: Path, kind: Kind) -> None:
+    with RedisServer(kind, tmp_path, {"cluster-enabled": "yes"}) as server:
+        with pytest.raises(SettingError) as refused:
+            RedisHistories(server.url, TIMEOUT, 1, "a").start()
+        assert "history: expected a Redis or Valkey that is not in cluster mode" in refused.value.problems[0]
 
 
 def test_a_replica_that_fell_silent_leaves_holes_that_the_others_know_of(server: RedisServer, replica: Make) -> None:
     """It may be judging without Redis, and what its callers do is missing here."""
     histories = replica(server, "a")
     histories.visit(visit(1, CART))
-    server.tell("HSET", "{meshwarden:1}:replicas", "b", f"{time.time() - 6:.3f}")
+    server.tell("HSET", "{meshwarden:2}:replicas", "b", f"{time.time() - 6:.3f}")
     eventually(lambda: histories.holes > 0)
     found = past(histories)
     assert ({}, 0.0) == (found.ever, found.watched)
-    server.tell("HSET", "{meshwarden:1}:replicas", "b", f"{time.time() - 301:.3f}")
-    eventually(lambda: b"$1\r\nb\r\n" not in server.tell("HGETALL", "{meshwarden:1}:replicas"))
+    server.tell("HSET", "{meshwarden:2}:replicas", "b", f"{time.time() - 301:.3f}")
+    eventually(lambda: b"$1\r\nb\r\n" not in server.tell("HGETALL", "{meshwarden:2}:replicas"))
 
 
 def test_a_replica_that_ends_says_so(server: RedisServer, replica: Make) -> None:
     staying = replica(server, "staying")
     with RedisHistories(server.url, TIMEOUT, 1, "ending", 0.0):
-        assert b"ending" in server.tell("HGETALL", "{meshwarden:1}:replicas")
-    assert b"ending" not in server.tell("HGETALL", "{meshwarden:1}:replicas")
+        assert b"ending" in server.tell("HGETALL", "{meshwarden:2}:replicas")
+    assert b"ending" not in server.tell("HGETALL", "{meshwarden:2}:replicas")
     assert staying.holes == 0
 
 
@@ -460,7 +552,7 @@ def test_after_an_outage_nobody_is_judged_until_other_replicas_could_tell_what_t
     histories = replica(own_server, timeout=0.05, settling=1.0)
     eventually(lambda: histories.visit(visit(1, CART, "before")) is not UNKNOWN)
     own_server.pause()
-    assert histories.visit(visit(2, CART, "during")) is UNKNOWN
+    eventually(lambda: histories.visit(visit(2, CART, "during")) is UNKNOWN and histories.degraded)
     own_server.resume()
     eventually(lambda: not histories.degraded)
     recovered = time.monotonic()
@@ -473,7 +565,7 @@ def test_after_an_outage_nobody_is_judged_until_other_replicas_could_tell_what_t
 def test_after_a_hole_nobody_is_judged_at_any_replica(server: RedisServer, replica: Make) -> None:
     histories = replica(server, "a", settling=3.0)
     eventually(lambda: histories.visit(visit(1, CART)) is not UNKNOWN)
-    server.tell("HSET", "{meshwarden:1}:replicas", "b", f"{time.time() - 20:.3f}")
+    server.tell("HSET", "{meshwarden:2}:replicas", "b", f"{time.time() - 20:.3f}")
     eventually(lambda: histories.holes > 0)
     assert [UNKNOWN] * 3 == [histories.visit(visit(number, SHIP)) for number in range(2, 5)]
 

@@ -7,7 +7,8 @@ import pytest
 
 from authz_server.engine.errors import SettingError
 from authz_server.histories.history_url import is_history_url, to_redis_url
-from authz_server.histories.redis_link import Fault, HistoryFault, connector
+from authz_server.histories.redis_connector import connector
+from authz_server.histories.redis_fault import Fault, HistoryFault
 from demo.processes import ROOT, free_ports
 
 

@@ -12,11 +12,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from authz_server.engine.pace import NO_PACES, Counters, Counts, Footprint, Paces
+from authz_server.engine.counters import Counters
+from authz_server.engine.pace import NO_PACES, Counts, Footprint, Paces
 from authz_server.engine.record import OutcomeRecord
+from authz_server.histories.redis_connector import connector
 from authz_server.histories.redis_errand import Errand, to_question, to_refusal, to_settlement
 from authz_server.histories.redis_histories import RedisHistories
-from authz_server.histories.redis_link import Link, connector
+from authz_server.histories.redis_link import Link
 from authz_server.histories.redis_paces import to_paces
 from authz_server.histories.redis_scripts import Script
 from authz_server.histories.visit import Visit, join_key
@@ -209,12 +211,12 @@ def test_without_a_volume_model_nothing_is_counted(server: RedisServer, two: tup
 def test_counters_expire_and_are_small(server: RedisServer, two: tuple[RedisHistories, RedisHistories]) -> None:
     two[0].visit(visit(1))
     for kind, name in (("s", "s"), ("a", "a"), ("w", "")):
-        key = f"{{meshwarden:1}}:p:{kind}:{SHOP}:{name}"
+        key = f"{{meshwarden:2}}:p:{kind}:{SHOP}:{name}"
         assert 1800 <= int(server.tell("TTL", key)[1:-2]) <= 1810
         assert int(server.tell("STRLEN", key)[1:-2]) < 60
     two[0].settle(OutcomeRecord("d-1", 0.0, status=500))
     settled(two[0])
-    assert 1800 <= int(server.tell("TTL", f"{{meshwarden:1}}:p:s:{SHOP}:s")[1:-2]) <= 1810
+    assert 1800 <= int(server.tell("TTL", f"{{meshwarden:2}}:p:s:{SHOP}:s")[1:-2]) <= 1810
 
 
 @pytest.mark.parametrize("kind", list(Kind))
