@@ -81,14 +81,23 @@ _Key = tuple[Action, Basis, Mode, str, FindingCode | None]
 _LABELS: Final = ("verdict", "mode", "workload", "reason", "refused")
 
 
-class _Counts:
-    """What one thread counted: decisions by key, with labels, checks by bucket (the last: above all bounds), their seconds."""
+class _Decisions:
+    """How many decisions had these labels."""
 
-    __slots__ = ("buckets", "decisions", "labels", "seconds")
+    __slots__ = ("labels", "number")
+
+    def __init__(self, labels: tuple[str, ...]) -> None:
+        self.labels = labels
+        self.number = 0
+
+
+class _Counts:
+    """What one thread counted: decisions by key, checks by bucket (the last: above all bounds), their seconds."""
+
+    __slots__ = ("buckets", "decisions", "seconds")
 
     def __init__(self) -> None:
-        self.decisions: dict[_Key, int] = {}
-        self.labels: dict[_Key, tuple[str, ...]] = {}
+        self.decisions: dict[_Key, _Decisions] = {}
         self.buckets = [0] * (len(BUCKETS) + 1)
         self.seconds = 0.0
 
@@ -125,11 +134,10 @@ class Metrics:
         workload = self._workload_labels.get(verdict.workload) or self._new_workload(verdict.workload)
         reasons = verdict.reasons
         key = (verdict.action, verdict.basis, verdict.mode, workload, reasons[0].code if reasons else None)
-        try:
-            counts.decisions[key] += 1
-        except KeyError:
-            counts.labels[key] = _labels(verdict, workload)
-            counts.decisions[key] = 1
+        decisions = counts.decisions.get(key)
+        if decisions is None:
+            decisions = counts.decisions[key] = _Decisions(_labels(verdict, workload))
+        decisions.number += 1
         if seconds is None:
             return
         counts.buckets[bisect_left(BUCKETS, seconds)] += 1
@@ -189,8 +197,8 @@ def _labels(verdict: Verdict, workload: str) -> tuple[str, ...]:
 def _decisions(counts: list[_Counts]) -> Metric:
     total: Counter[tuple[str, ...]] = Counter()
     for one in counts:
-        for key, number in one.decisions.copy().items():
-            total[one.labels[key]] += number
+        for decisions in one.decisions.copy().values():
+            total[decisions.labels] += decisions.number
     family = CounterMetricFamily("authz_decisions", "Decisions; refused: the call was stopped.", labels=_LABELS)
     for labels, number in total.items():
         family.add_metric(labels, number)

@@ -164,8 +164,8 @@ def surprise(**changes: Any) -> Surprise:
         "code": FindingCode.RANGE,
         "amount": 4.0,
         "key": "body:/count",
-        "seen": "-1",
-        "normal": "an integer from 1 to 12",
+        "told": "-1",
+        "usual": "an integer from 1 to 12",
         "evidence": 48_211,
     }
     return Surprise(**{**values, **changes})

@@ -1,10 +1,13 @@
 """From a score to a p-value: the share of normal calls at least this odd, measured on held-out calls.
 
-Conformal prediction (Vovk 2005): p = (1 + k) / (1 + n) with k of n held-out calls scoring at least as high. That keeps the
-promise on average over all held-out sets; a user has one, so k gets its standard error added (training-conditional validity,
-Vovk 2012), and denying at p <= budget then refuses at most that share of normal calls with good confidence. Beyond what n
-allows an exponential tail is fitted to the excesses over a high threshold (peaks over threshold with shape 0, as in SPOT,
-Siffer 2017).
+Conformal prediction (Vovk 2005) counts: (1 + k) / (1 + n) with k of n held-out calls scoring at least as high. That keeps the
+promise on average over all held-out sets and for independent calls; a user has one set, and what is odd comes in clusters (the
+same form sent twice, one user with an unusual name, one new release). So k is replaced by its upper limit at one standard error
+(training-conditional validity, Vovk 2012), also where k is 0, and counted in clusters: with m clusters m + 1 + sqrt(m + 0.75)
+(Gehrels 1986, eq. 7). Denying at p <= budget then refuses at most that share of normal calls in five of six trainings.
+
+Beyond the highest held-out score an exponential tail goes on from there (peaks over threshold with shape 0, as in SPOT, Siffer
+2017): that a call is odder than all of them is counted, how much odder is extrapolated.
 """
 
 import math
@@ -17,11 +20,11 @@ import msgspec
 __all__ = ["MESH", "MIN_EXCESSES", "Calibration", "calibrated", "p_value"]
 
 MIN_EXCESSES: Final = 30
-"""Excesses needed before a tail is fitted; with fewer, p stops at 1 / (n + 1)."""
+"""Excesses needed before a tail is fitted; with fewer, p stops where counting ends, at 1.87 clusters in n."""
 MESH: Final = "*"
 """The key of the calibration of all workloads together, which small ones have beside their own."""
 _MAX_EXCESS: Final = 600.0
-"""Scales beyond the threshold that are told apart: a p-value is small, never 0."""
+"""Scales beyond the highest score that are told apart: a p-value is small, never 0."""
 
 
 class Calibration(msgspec.Struct, frozen=True, gc=False):
@@ -29,7 +32,8 @@ class Calibration(msgspec.Struct, frozen=True, gc=False):
 
     `scores` are the distinct positive ones, ascending, `above[i]` how many calls scored more than `scores[i]`. Where there were
     too many some are left out, and a score in between then counts as the next lower one: p is never too small.
-    `tail_from` and `tail_scale` (in units of score) describe the fitted tail; a scale of 0 means there is none.
+    `tail_scale` (in units of score): how far one has to go beyond the highest score for a chance e times smaller, fitted to
+    `tail_count` excesses over `tail_from`; 0 means there is no tail. `together`: how many odd calls come in a cluster, 1 or more.
     """
 
     n: int = 0
@@ -39,23 +43,27 @@ class Calibration(msgspec.Struct, frozen=True, gc=False):
     tail_from: float = 0.0
     tail_scale: float = 0.0
     tail_count: int = 0
+    together: float = 1.0
 
 
 def p_value(calibration: Calibration, score: float) -> float:
     """Calibrate a score, in (0, 1]; 1 for a call without any surprise.
 
-    >>> p_value(Calibration(n=999, positive=2, scores=(1.0, 2.0), above=(1, 0)), 2.0)
-    0.003
+    >>> round(p_value(Calibration(n=999, positive=2, scores=(1.0, 2.0), above=(1, 0)), 2.0), 5)
+    0.00332
     """
     if score <= 0:
         return 1.0
-    lower = bisect_left(calibration.scores, score)
+    scores = calibration.scores
+    lower = bisect_left(scores, score)
     at_least = calibration.above[lower - 1] if lower else calibration.positive
-    counted = min(1.0, (1 + at_least + math.sqrt(at_least)) / (calibration.n + 1))
-    if at_least > 0 or calibration.tail_scale <= 0:
+    together = calibration.together
+    clusters = at_least / together
+    limit = together * (clusters + 1 + math.sqrt(clusters + 0.75))
+    counted = min(1.0, limit / (calibration.n + together))
+    if at_least > 0 or not scores or calibration.tail_scale <= 0:
         return counted
-    excess = (score - calibration.tail_from) / calibration.tail_scale
-    return min(counted, (1 + calibration.tail_count) / (calibration.n + 1) * math.exp(-min(excess, _MAX_EXCESS)))
+    return counted * math.exp(-min((score - scores[-1]) / calibration.tail_scale, _MAX_EXCESS))
 
 
 _NONE: Final = Calibration()
@@ -64,13 +72,13 @@ _NONE: Final = Calibration()
 def calibrated(calibrations: Mapping[str, Calibration], endpoint: str, score: float) -> float:
     """Calibrate a score with the calibration of its endpoint, else of its workload, and beyond what these know with the mesh's.
 
-    n calls can't give a p-value below 1 / (n + 1), so a workload with few calls could refuse nothing for months. Scores are
+    n calls can't prove a p-value below about 2 / n, so a workload with few calls could refuse nothing for months. Scores are
     surprises, which mean the same everywhere, so for a score higher than any of the workload's own, those of all workloads tell:
     exchangeability across workloads is assumed there, and only there.
 
     >>> own = {"": Calibration(n=99), MESH: Calibration(n=9_999)}
-    >>> calibrated(own, "GET /", 3.0), calibrated({"": Calibration(n=99)}, "GET /", 3.0)
-    (0.0001, 0.01)
+    >>> [round(calibrated(known, "GET /", 3.0), 5) for known in (own, {"": Calibration(n=99)})]
+    [0.00019, 0.01866]
     """
     own = calibrations.get(endpoint) or calibrations.get("", _NONE)
     chance = p_value(own, score)

@@ -151,15 +151,19 @@ def _add_body(parameters: list[Parameter], raw: RawCall, observer: Observer, fla
     if raw.truncated:
         return BodyKind.TRUNCATED
     if not raw.body:
-        return BodyKind.NONE
+        return _NO_BODY
     headers = raw.headers
     kind, leaves = to_leaves(
         headers.get("content-type", ""), raw.body, flags, headers.get("content-encoding", ""), headers.get("grpc-encoding", "")
     )
     _add_leaves(parameters, "body:", leaves, observer)
-    if (kind is BodyKind.FORM or kind is BodyKind.MULTIPART) and len({leaf[0] for leaf in leaves}) < len(leaves):
+    if kind in _FIELDS and len({leaf[0] for leaf in leaves}) < len(leaves):
         flags.add(Flag.DUPLICATE_PARAMETER)
     return kind
+
+
+_NO_BODY: Final = BodyKind.NONE
+_FIELDS: Final = frozenset({BodyKind.FORM, BodyKind.MULTIPART})
 
 
 def _add_leaves(parameters: list[Parameter], prefix: str, leaves: list[Leaf], observer: Observer) -> None:

@@ -15,8 +15,7 @@ from authz_server.engine.edges import score_edge
 from authz_server.engine.finding import FindingCode, Surprise
 from authz_server.engine.history import Past
 from authz_server.engine.model import Match, ReadyModel
-from authz_server.engine.parameters import score_call
-from authz_server.engine.sequence import score_sequence
+from authz_server.engine.unplaced import score_unplaced
 from authz_server.engine.volume import SHARE, Excess, to_surprise
 
 __all__ = ["Judgement", "decide", "score", "to_score"]
@@ -44,13 +43,13 @@ def score(call: Call, ready: ReadyModel, match: Match, past: Past | None) -> lis
     endpoint, methods = match
     model = ready.model
     if not endpoint:
-        found = [_unknown(call, methods, ready)]
+        found = [_unknown(call, methods, ready), *score_unplaced(call, model.segments, model.shared)]
     else:
-        found = score_call(call, ready.positions[endpoint], model.endpoints[endpoint], model.shared)
+        found = (ready.profiles.get(endpoint) or ready.profile(endpoint)).score(call)
         if ready.numeric is not None:
             found += ready.numeric.score(call, endpoint, ready.positions[endpoint], model.endpoints[endpoint])
         if past is not None and call.caller.session not in model.sequence.populations:
-            out_of_order = score_sequence(endpoint, past, model.sequence)
+            out_of_order = ready.sequence.score(endpoint, past)
             if out_of_order is not None:
                 found.append(out_of_order)
     stranger = score_edge(endpoint, call.caller.principal, model.edges)
@@ -86,23 +85,30 @@ def to_score(found: list[Surprise]) -> float:
     """Add up surprises: across parameters in full, within one parameter the strongest and a quarter of the others.
 
     The checks of one parameter are views of one value (a long text is often also of an unknown structure), so they add little to
-    each other; odd values of several parameters do. The numeric view is a further view of all of them. Added exactly and to three
-    decimals, so that equal calls have equal scores.
+    each other; odd values of several parameters do. Unknown names are one surprise as well: that something unknown comes is what
+    has a chance, and whoever sends one new name sends five. The numeric view is a further view of all values. Added exactly and
+    to three decimals, so that equal calls have equal scores.
     """
-    if len({surprise.key for surprise in found}) == len(found) and _WHOLE.isdisjoint([surprise.code for surprise in found]):
+    if len(found) == 1 and found[0].code not in _WHOLE:
+        return round(found[0].amount, 3)
+    codes = [surprise.code for surprise in found]
+    if len({surprise.key for surprise in found}) == len(found) and _APART.isdisjoint(codes):
         return round(fsum([surprise.amount for surprise in found]), 3)  # one view of each value, as usual: saves 3 microseconds
     amounts: dict[str, list[float]] = {}
     further: list[float] = []
-    for index, surprise in enumerate(found):
-        if surprise.code in _WHOLE:
+    for index, (code, surprise) in enumerate(zip(codes, found, strict=True)):
+        if code in _WHOLE:
             further.append(_SAME_VALUE * surprise.amount)
         else:
-            amounts.setdefault(surprise.key or str(index), []).append(surprise.amount)
+            key = code if code in _UNKNOWN else surprise.key or str(index)
+            amounts.setdefault(key, []).append(surprise.amount)
     values = [max(views) + _SAME_VALUE * (fsum(views) - max(views)) for views in amounts.values()]
     return round(fsum([*values, *further]), 3)
 
 
 _WHOLE: Final = frozenset({FindingCode.NUMERIC_FOREST, FindingCode.NUMERIC_CLUSTER})
+_UNKNOWN: Final = frozenset({FindingCode.UNKNOWN_PARAMETER, FindingCode.UNKNOWN_HEADER})
+_APART: Final = _WHOLE | _UNKNOWN
 
 
 def _amount(surprise: Surprise) -> float:

@@ -42,13 +42,21 @@ def score_edge(endpoint: str, principal: str, model: EdgeModel) -> Surprise | No
     if principal not in model.principals:
         if model.surprise <= 0:
             return None
-        normal = f"one of {len(model.principals)} known callers"
-        return Surprise(FindingCode.UNKNOWN_PRINCIPAL, model.surprise, "", _name(principal), normal, model.n)
+        words = (_unknown_principal_in_words, principal, len(model.principals))
+        return Surprise(FindingCode.UNKNOWN_PRINCIPAL, model.surprise, "", words, "", model.n)
     edges = model.endpoints.get(endpoint)
     if edges is None or principal in edges.principals or edges.surprise <= 0:
         return None
-    seen = f"{_name(principal)} called {endpoint}"
-    return Surprise(FindingCode.UNKNOWN_EDGE, edges.surprise, "", seen, f"called by {_told(edges)}", edges.n)
+    told = (_unknown_edge_in_words, principal, endpoint, edges)
+    return Surprise(FindingCode.UNKNOWN_EDGE, edges.surprise, "", told, "", edges.n)
+
+
+def _unknown_principal_in_words(principal: str, known: int) -> tuple[str, str]:
+    return _name(principal), f"one of {known} known callers"
+
+
+def _unknown_edge_in_words(principal: str, endpoint: str, edges: Edges) -> tuple[str, str]:
+    return f"{_name(principal)} called {endpoint}", f"called by {_told(edges)}"
 
 
 def _name(principal: str) -> str:

@@ -3,11 +3,16 @@
 A Surprise is what the models make on the request path, cheap; a Finding is derived from it for calls that are told about.
 """
 
+from collections.abc import Callable
 from enum import StrEnum
+from typing import Any
 
 import msgspec
 
-__all__ = ["Finding", "FindingCode", "Surprise"]
+__all__ = ["Finding", "FindingCode", "Surprise", "Telling"]
+
+Telling = tuple[Callable[..., tuple[str, str]], *tuple[Any, ...]]
+"""A function that says what was seen and what is normal, and what to call it with."""
 
 
 class FindingCode(StrEnum):
@@ -53,15 +58,32 @@ class FindingCode(StrEnum):
 class Surprise(msgspec.Struct, frozen=True, gc=False):
     """One odd thing: `amount` is -log10 of its chance.
 
-    `seen` and `normal` are words; `evidence` counts the observations behind `normal`.
+    `told` and `usual` are what was seen and what is normal, in words; or `told` is how to say both, since nobody asks for most of
+    them and to find the words costs more than to judge. `evidence` counts the observations behind what is normal.
     """
 
     code: FindingCode
     amount: float
     key: str
-    seen: str
-    normal: str
+    told: str | Telling
+    usual: str
     evidence: int
+
+    @property
+    def words(self) -> tuple[str, str]:
+        """What was seen, and what is normal."""
+        told = self.told
+        return (told, self.usual) if isinstance(told, str) else told[0](*told[1:])
+
+    @property
+    def seen(self) -> str:
+        """What was seen, in words."""
+        return self.words[0]
+
+    @property
+    def normal(self) -> str:
+        """What is normal, in words."""
+        return self.words[1]
 
 
 class Finding(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -16,8 +16,8 @@ from authz_server.engine.errors import BundleError
 from authz_server.engine.finding import FindingCode
 from authz_server.engine.follow import Follows
 from authz_server.engine.numeric import NumericModel, ReadyNumeric
-from authz_server.engine.parameters import EndpointProfile
-from authz_server.engine.sequence import SequenceModel
+from authz_server.engine.parameters import EndpointProfile, ParameterProfile, ReadyProfile, ReadyShared
+from authz_server.engine.sequence import ReadySequence, SequenceModel
 from authz_server.engine.volume import ReadyVolume, VolumeModel
 
 __all__ = ["SCHEMA_VERSION", "Manifest", "Match", "ReadyModel", "WorkloadEntry", "WorkloadModel", "decode_model", "encode_model"]
@@ -34,7 +34,7 @@ class WorkloadModel(msgspec.Struct, frozen=True):
     `endpoints` by `METHOD /template`. `shared`: headers and cookies, alike at all endpoints. `calibration`: pooled under the
     empty key, and per endpoint where there were enough calls. `surprises`: of an unknown endpoint or method.
     `numeric`: None unless asked for. `follows`: what must follow inside the mesh. `volume`: None where too little is known of
-    callers and times.
+    callers and times. `segments`: how path segments are written anywhere, for calls of no known endpoint.
     """
 
     workload: str
@@ -50,6 +50,7 @@ class WorkloadModel(msgspec.Struct, frozen=True):
     numeric: NumericModel | None = None
     follows: Follows = {}
     volume: VolumeModel | None = None
+    segments: ParameterProfile | None = None
 
 
 class WorkloadEntry(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -78,9 +79,12 @@ class Manifest(msgspec.Struct, frozen=True):
 
 
 class ReadyModel:
-    """A WorkloadModel with its endpoints compiled for matching. Immutable; shared by all threads."""
+    """A WorkloadModel with its endpoints compiled for matching. Shared by all threads; doesn't change but for `profiles`.
 
-    __slots__ = ("connections", "model", "numeric", "positions", "revision", "table", "volume")
+    `profiles`: of the endpoints that were called so far, each made ready when it is first called, since many never are.
+    """
+
+    __slots__ = ("_shared", "connections", "model", "numeric", "positions", "profiles", "revision", "sequence", "table", "volume")
 
     def __init__(self, model: WorkloadModel, revision: str) -> None:
         """Compile; raises BundleError where the arrays of a numeric model aren't as they should be."""
@@ -89,8 +93,16 @@ class ReadyModel:
         self.table = EndpointTable(model.endpoints)
         self.positions = {endpoint: path_parameters(endpoint) for endpoint in model.endpoints}
         self.connections = any(endpoint.startswith(f"{CONNECTION} ") for endpoint in model.endpoints)
+        self.profiles: dict[str, ReadyProfile] = {}
+        self._shared = ReadyShared(model.shared)
+        self.sequence = ReadySequence(model.sequence)
         self.numeric = ReadyNumeric(model.numeric) if model.numeric is not None else None
         self.volume = ReadyVolume(model.volume) if model.volume is not None else None
+
+    def profile(self, endpoint: str) -> ReadyProfile:
+        """Make a known endpoint's profile ready to score."""
+        made = self.profiles[endpoint] = ReadyProfile(self.positions[endpoint], self.model.endpoints[endpoint], self._shared)
+        return made
 
     def match(self, call: Call) -> Match:
         """Find the endpoint of a call."""

@@ -36,6 +36,8 @@ MAX_NAME: Final = 64
 """Characters of a parameter's name that are kept; an attacker chooses names too."""
 MAX_CUT_NAME: Final = MAX_NAME + 1
 _CACHED_LENGTH: Final = 256
+_CACHED_SCALAR: Final = 40
+"""Characters of a text in a body that is looked for in the cache: longer ones hardly ever come twice, as user agents do."""
 _CACHE_ENTRIES: Final = 8192
 _EXACT_NUMBER: Final = 1e6
 """From here on a number keeps three significant digits: enough for a range, too few for a card number."""
@@ -83,6 +85,8 @@ _MASK: Final = str.maketrans(
         **dict.fromkeys("0123456789", "0"),
     }
 )
+_MASK_OF_BYTE: Final = bytes([ord(chr(byte).translate(_MASK)) for byte in range(128)]) + bytes(range(128, 256))
+_COMMON: Final = ((ord("a"), _LOWER), (ord("A"), _UPPER), (ord("0"), _DIGIT), (ord(" "), _SPACE))
 _CLASS_OF_MASKED: Final = {"¤": _CONTROL, **{char: _class_of(char) for char in "aA0 " + _PUNCTUATION}}
 
 # These run on values of a bounded length and have no nested repeats, so the standard library's engine is linear on them.
@@ -152,39 +156,52 @@ def class_names(mask: int) -> list[str]:
     return [name for bit, name in enumerate(CLASS_NAMES) if mask >> bit & 1]
 
 
-@lru_cache(maxsize=_CACHE_ENTRIES)
 def structure(text: str) -> str:
     """Collapse a mask to its structure: runs of letters, digits and spaces become one; all letters count alike.
 
     >>> structure("Aaa-00--0")
     'a-0--0'
 
-    The structural view of Kruegel & Vigna (CCS 2003, 4.3) without its Markov model: sets of structures merge exactly.
+    The structural view of Kruegel & Vigna (CCS 2003, 4.3) without its Markov model: sets of structures merge exactly. The cache
+    holds short masks only: long ones rarely come twice, and to push an entry out costs more than to find a structure.
     """
-    text = text.translate(_LETTERS)
+    return _cached_structure(text) if len(text) <= _SHORT else _structure(text)
+
+
+def _structure(text: str) -> str:
+    if _CLEAR.search(text):  # a name in a path, which isn't masked
+        text = text.translate(_MASK)
+    text = text.replace("A", "a").replace("·", "a").replace("aaaa", "a")
     for pair, one in _RUNS:
         while pair in text:
             text = text.replace(pair, one)
     return text
 
 
-_LETTERS = str.maketrans("A·", "aa")
+_CLEAR = re.compile(r"[b-zB-Z1-9]")
 _RUNS = (("aa", "a"), ("00", "0"), ("  ", " "))
+_SHORT: Final = 24
+_cached_structure = lru_cache(maxsize=_CACHE_ENTRIES)(_structure)
 
 
-@lru_cache(maxsize=_CACHE_ENTRIES)
 def symbols(text: str) -> frozenset[str]:
-    """Count the punctuation marks of a mask, up to four of each: which, and how often.
+    """Count the punctuation marks of a mask, up to four of each: which, and how often. Its structure has the same ones.
 
     >>> sorted(symbols("aaa@aaa.aaa.aa"))
     ['.2', '@1']
     """
-    return frozenset([f"{char}{min(text.count(char), MAX_SYMBOLS)}" for char in set(text) if char not in _WORD_CHARACTERS])
+    return _cached_symbols(text) if len(text) <= _SHORT else _symbols(text)
 
 
+def _symbols(text: str) -> frozenset[str]:
+    marks = [char for char in set(text) if not (char.isalnum() or char in _WORDLESS)]
+    return frozenset([f"{char}{min(text.count(char), MAX_SYMBOLS)}" for char in marks])
+
+
+_cached_symbols = lru_cache(maxsize=_CACHE_ENTRIES)(_symbols)
 MAX_SYMBOLS: Final = 4
 """From here on a punctuation mark is there often, and how often exactly says nothing."""
-_WORD_CHARACTERS: Final = frozenset("aA0· ")
+_WORDLESS: Final = frozenset("· ")
 
 
 def _kind_of(text: str) -> Kind:
@@ -196,21 +213,59 @@ def _kind_of(text: str) -> Kind:
     first = text[0]
     if first.isdigit() or first in "+-.":
         if _INTEGER.match(text):
-            return Kind.INTEGER
+            return _INTEGRAL
         if _NUMBER.match(text):
-            return Kind.NUMBER
+            return _FRACTIONAL
         if _DATE.match(text):
             return Kind.DATE
     if " " in text:
-        return Kind.STRING  # no pattern below has a space
-    for kind, pattern in _PATTERNS:
-        if pattern.match(text):
-            return kind
-    return Kind.STRING
+        return _STRING  # no pattern below has a space
+    return _NAME_LIKE if _WORD.match(text) else _kind_of_identifier(text)
 
 
+def _kind_of_identifier(text: str) -> Kind:
+    """Look at lengths first: to see that a pattern doesn't match costs more."""
+    length = len(text)
+    if length >= 8:
+        if length == 36 and _UUID.match(text):
+            return Kind.UUID
+        if length <= 128 and _HEX.match(text):
+            return Kind.HEX
+        if length >= 16 and _TOKEN.match(text):
+            return Kind.TOKEN
+    return Kind.EMAIL if "@" in text and _EMAIL.match(text) else _STRING
+
+
+# To ask an enumeration for a member costs ten times what a name costs.
+_INTEGRAL: Final = Kind.INTEGER
+_FRACTIONAL: Final = Kind.NUMBER
+_STRING: Final = Kind.STRING
+_NAME_LIKE: Final = Kind.WORD
+_BOOLEAN: Final = Kind.BOOLEAN
 _RANDOM: Final = frozenset({Kind.UUID, Kind.HEX, Kind.TOKEN})
-_PATTERNS = ((Kind.WORD, _WORD), (Kind.UUID, _UUID), (Kind.HEX, _HEX), (Kind.TOKEN, _TOKEN), (Kind.EMAIL, _EMAIL))
+
+
+def _masked(value: str) -> tuple[str, int]:
+    """Mask a value of ASCII, and tell its character classes: all of them count, but only the first characters are shown."""
+    data = value.encode().translate(_MASK_OF_BYTE)
+    classes = 0
+    for byte, bit in _COMMON:
+        if byte in data:
+            classes |= bit
+    for byte in set(data.translate(None, b"aA0 ")):
+        classes |= _CLASS_OF_MASKED[chr(byte)]
+    return data[:MAX_TEXT].decode("latin-1"), classes
+
+
+def _masked_wide(value: str) -> tuple[str, int]:
+    """Mask any value; several times dearer."""
+    masked = value[:MAX_TEXT].translate(_MASK)
+    classes = 0
+    for char in set(masked) if len(value) <= MAX_TEXT else set("".join(set(value)).translate(_MASK)):
+        classes |= _CLASS_OF_MASKED.get(char, _WIDE)
+    if classes & _WIDE:
+        masked = "".join([char if char in _CLASS_OF_MASKED else "·" for char in masked])
+    return masked, classes
 
 
 def _rounded(number: float) -> float:
@@ -258,18 +313,18 @@ class Observer:
     def scalar(self, key: str, value: str | float | bool | None) -> Parameter:  # noqa: FBT001
         """Observe a JSON scalar: JSON says its type, so `"7"` is a string and 7 an integer."""
         if isinstance(value, str):  # the cache is asked here, since a call for each leaf costs 2 microseconds a call in all
-            seen = self._cached_text(key, value, 0) if len(value) <= _CACHED_LENGTH else self._text(key, value, 0)
-            if seen.kind is Kind.INTEGER or seen.kind is Kind.NUMBER:
-                return Parameter(key, Kind.STRING, seen.length, seen.classes, seen.text, None, seen.digest)
+            seen = self._cached_text(key, value, 0) if len(value) <= _CACHED_SCALAR else self._text(key, value, 0)
+            if seen.kind is _INTEGRAL or seen.kind is _FRACTIONAL:
+                return Parameter(key, _STRING, seen.length, seen.classes, seen.text, None, seen.digest)
             return seen
         if value is None:
             return Parameter(key, Kind.NULL, 0, 0, "null")
         if isinstance(value, bool):
-            return Parameter(key, Kind.BOOLEAN, 0, 0, "true" if value else "false")
+            return Parameter(key, _BOOLEAN, 0, 0, "true" if value else "false")
         if not -1e18 < value < 1e18:
             return self._huge(key, value)
         seen = self._cached_text(key, repr(value), 0)
-        if seen.kind is Kind.INTEGER or seen.kind is Kind.NUMBER:
+        if seen.kind is _INTEGRAL or seen.kind is _FRACTIONAL:
             return seen
         # `1e-07` reads as a text, but JSON said that it is a number.
         number = None if _is_secret(key) else _rounded(value)
@@ -293,24 +348,14 @@ class Observer:
 
     def _observe(self, key: str, value: str, extra_classes: int, shown: str | None) -> Parameter:
         kind = _kind_of(value)
-        if len(value) <= MAX_TEXT:
-            masked = value.translate(_MASK)
-            distinct = set(masked)
-        else:  # of a long value all characters count, but only the first are masked one by one
-            masked = value[:MAX_TEXT].translate(_MASK)
-            distinct = set("".join(set(value)).translate(_MASK))
-        classes = extra_classes
-        for char in distinct:
-            classes |= _CLASS_OF_MASKED.get(char, _WIDE)
-        if classes & _WIDE:
-            masked = "".join([char if char in _CLASS_OF_MASKED else "·" for char in masked])
+        masked, classes = _masked(value) if value.isascii() else _masked_wide(value)
         number = None
         digest = ""
         if not _is_secret(key):
-            if kind is Kind.INTEGER or kind is Kind.NUMBER:
+            if kind is _INTEGRAL or kind is _FRACTIONAL:
                 number = _rounded(float(value))
             if len(value) <= MAX_DIGESTED:
                 digest = self._digest(value)
         elif kind in _RANDOM and _MIN_RANDOM <= len(value) <= MAX_DIGESTED and key.startswith(("cookie:", "header:")):
             digest = self._digest(value)
-        return Parameter(key, kind, len(value), classes, shown if shown is not None else masked, number, digest)
+        return Parameter(key, kind, len(value), classes | extra_classes, shown if shown is not None else masked, number, digest)

@@ -6,6 +6,7 @@ time, so scoring is set look-ups and comparisons: about half a microsecond a par
 """
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
 
@@ -16,13 +17,39 @@ from authz_server.engine.evidence import MAX_SURPRISE
 from authz_server.engine.finding import FindingCode, Surprise
 from authz_server.engine.observe import MAX_SYMBOLS, class_names, structure, symbols
 
-__all__ = ["FORMLESS", "EndpointProfile", "Interval", "ParameterProfile", "combination", "score_call", "score_parameter"]
+__all__ = [
+    "FORMLESS",
+    "EndpointProfile",
+    "Interval",
+    "ParameterProfile",
+    "ReadyProfile",
+    "ReadyShared",
+    "combination",
+    "score_parameter",
+]
 
 _PER_DECADE: Final = 1.0
 """Extra surprise for every tenfold distance, in widths of the normal interval, outside of it.
 
 Likewise each further new character class or punctuation mark in one value counts a decade: several at once are odder than one.
 """
+
+# To ask an enumeration for a member costs ten times what a name costs.
+_EMPTY: Final = Kind.EMPTY
+_TRUNCATED: Final = BodyKind.TRUNCATED
+_VALUE: Final = FindingCode.VALUE
+_TYPE: Final = FindingCode.TYPE
+_CHARACTERS: Final = FindingCode.CHARACTERS
+_LENGTH: Final = FindingCode.LENGTH
+_RANGE: Final = FindingCode.RANGE
+_STRUCTURE: Final = FindingCode.STRUCTURE
+_SYMBOLS: Final = FindingCode.SYMBOLS
+_UNKNOWN_HEADER: Final = FindingCode.UNKNOWN_HEADER
+_UNKNOWN_PARAMETER: Final = FindingCode.UNKNOWN_PARAMETER
+_MISSING_PARAMETER: Final = FindingCode.MISSING_PARAMETER
+_UNKNOWN_COMBINATION: Final = FindingCode.UNKNOWN_COMBINATION
+_REQUEST_FORM: Final = FindingCode.REQUEST_FORM
+_BODY_KIND: Final = FindingCode.BODY_KIND
 
 
 class Interval(msgspec.Struct, frozen=True, gc=False):
@@ -81,99 +108,217 @@ _CACHED_KEYS: Final = 32
 _cached_combination = lru_cache(maxsize=1024)(_combination)
 
 
-def score_call(call: Call, positions: tuple[int, ...], profile: EndpointProfile, shared: EndpointProfile) -> list[Surprise]:
-    """List what is odd about a call at a known endpoint; `positions` are the endpoint's path parameters.
+_Known = tuple[frozenset[str], int, frozenset[str] | None, ParameterProfile]
+"""Of a known parameter: its normal values, its bit in a combination (0: not part of one), its normal forms, its profile."""
+_NO_VALUES: Final[frozenset[str]] = frozenset()
+_STRANGE: Final = -1
+"""The combination of a call that has a parameter which isn't known here."""
 
-    `shared` is the workload's profile of headers and cookies, which clients send everywhere alike.
-    """
-    found: list[Surprise] = []
-    own, common = profile.parameters, shared.parameters
-    for position in positions:
-        parameter = call.segments[position]
-        known = own.get(parameter.key)
-        if known is not None:
-            _score(parameter, known, found)
-    for parameter in call.parameters:
-        known = own.get(parameter.key)
-        if known is None:
-            known = common.get(parameter.key)
-            if known is None:
-                _add_unknown(parameter, profile, shared, found)
+
+class ReadyShared:
+    """The profile of headers and cookies, which clients send everywhere alike, ready to score at all endpoints of a workload."""
+
+    __slots__ = ("known", "profile")
+
+    def __init__(self, profile: EndpointProfile) -> None:
+        self.profile = profile
+        self.known = {
+            key: _to_known(parameter, _STRANGE if key[0] in "qb" else 0) for key, parameter in profile.parameters.items()
+        }
+
+
+class ReadyProfile:
+    """An EndpointProfile ready to score. Shared by all threads: all that changes is which combinations were found to be known."""
+
+    __slots__ = ("_common", "_fine", "_own", "_positions", "_profile")
+
+    def __init__(self, positions: tuple[int, ...], profile: EndpointProfile, shared: ReadyShared) -> None:
+        """`positions` are the endpoint's path parameters."""
+        self._positions = positions
+        self._profile = profile
+        self._common = shared
+        self._own: dict[str, _Known] = {}
+        self._fine: set[int] = set()
+        bit = 1
+        for key, parameter in profile.parameters.items():
+            part = key[0] in "qb"
+            self._own[key] = _to_known(parameter, bit if part else 0)
+            bit <<= part
+
+    def score(self, call: Call) -> list[Surprise]:
+        """List what is odd about a call by itself."""
+        found: list[Surprise] = []
+        own, common = self._own, self._common.known
+        for position in self._positions:
+            parameter = call.segments[position]
+            entry = own.get(parameter.key)
+            if entry is not None and parameter.digest not in entry[0]:
+                _score(parameter, entry[3], entry[2], found)
+        combined = 0
+        for parameter in call.parameters:
+            key = parameter.key
+            entry = own.get(key) or common.get(key)
+            if entry is None:
+                if key[0] in "qb":
+                    combined = _STRANGE
+                _add_unknown(parameter, self._profile, self._common.profile, found)
                 continue
-        values = known.values
-        if values is None or parameter.digest not in values:  # most values are known ones: no further call for these
-            _score(parameter, known, found)
-    if call.body is not BodyKind.TRUNCATED:
-        _score_combination(call, profile, found)
-    _score_form(call, profile, found)
-    return found
+            values, bit, forms, profile = entry
+            combined |= bit
+            if parameter.digest not in values:  # most values are known ones: no further call for these
+                _score(parameter, profile, forms, found)
+        if combined not in self._fine and call.body is not _TRUNCATED:
+            self._score_combination(call, combined, found)
+        _score_form(call, self._profile, found)
+        return found
+
+    def _score_combination(self, call: Call, combined: int, found: list[Surprise]) -> None:
+        """Judge presence: a combination seen before is fine; else tell what is missing, or else the combination."""
+        profile = self._profile
+        combinations = profile.combinations
+        if combinations is None and not profile.required:
+            return
+        if combinations is not None and combination(call) in combinations:
+            if combined != _STRANGE:
+                self._fine.add(combined)
+            return
+        keys = {parameter.key for parameter in call.parameters}
+        before = len(found)
+        for key, amount in profile.required.items():
+            if key not in keys:
+                found.append(Surprise(_MISSING_PARAMETER, amount, key, "absent", "present", profile.n))
+        if combinations is not None and len(found) == before:
+            amount = profile.surprises.get(_UNKNOWN_COMBINATION, 0.0)
+            if amount > 0 and not any(key not in profile.parameters and key[0] in "qb" for key in keys):
+                told = (_combination_in_words, frozenset(keys), len(combinations))
+                found.append(Surprise(_UNKNOWN_COMBINATION, amount, "", told, "", profile.n))
+
+
+def _to_known(profile: ParameterProfile, bit: int) -> _Known:
+    return profile.values or _NO_VALUES, bit, _forms(profile), profile
+
+
+def _forms(profile: ParameterProfile) -> frozenset[str] | None:
+    """List the structures that are normal with their punctuation marks, which are their texts'; None: neither was learned."""
+    known, marks = profile.structures, profile.symbols
+    if known is None or marks is None:
+        return known if marks is None else _NO_VALUES
+    return frozenset([form for form in known if symbols(form) <= marks])
 
 
 def score_parameter(parameter: Parameter, profile: ParameterProfile) -> list[Surprise]:
-    """List what is odd about one parameter."""
+    """List what is odd about one parameter, by a profile that isn't ready: to list its forms would cost more than it saves."""
     found: list[Surprise] = []
-    _score(parameter, profile, found)
+    if parameter.digest not in (profile.values or _NO_VALUES):
+        forms = None if profile.structures is None and profile.symbols is None else _NO_VALUES
+        _score(parameter, profile, forms, found)
     return found
 
 
-def _score(parameter: Parameter, profile: ParameterProfile, found: list[Surprise]) -> None:
-    values = profile.values
-    if values is not None:
-        if parameter.digest in values:
-            return
-        if parameter.number is None:
-            _add(found, FindingCode.VALUE, profile, parameter, f"one of {len(values)} known values")
-    if parameter.kind not in profile.kinds:
-        _add(found, FindingCode.TYPE, profile, parameter, _or(sorted(profile.kinds)))
-        if parameter.kind is Kind.EMPTY:
+def _score(parameter: Parameter, profile: ParameterProfile, forms: frozenset[str] | None, found: list[Surprise]) -> None:
+    """Judge a parameter whose value isn't one of the known ones."""
+    number = parameter.number
+    if number is None and profile.values is not None:
+        _add(found, _VALUE, profile, parameter, _value_in_words)
+    of_kind = parameter.kind in profile.kinds
+    if not of_kind:
+        _add(found, _TYPE, profile, parameter, _type_in_words)
+        if parameter.kind is _EMPTY:
             return
     before = len(found)
-    number = parameter.number
-    if number is not None and (profile.numbers is not None or parameter.kind in profile.kinds):
+    if number is not None and (of_kind or profile.numbers is not None):
         _score_number(parameter, number, profile, found)
     else:
         unseen = parameter.classes & ~profile.classes
         if unseen:
-            only = f"{_or(class_names(profile.classes))} only, " if profile.classes else ""
-            words = f"{only}without {', '.join(class_names(unseen))}"
-            _add(found, FindingCode.CHARACTERS, profile, parameter, words, unseen.bit_count() - 1)
-        else:
+            _add(found, _CHARACTERS, profile, parameter, _characters_in_words, unseen.bit_count() - 1)
+        elif forms is not None and (parameter.kind in FORMLESS or structure(parameter.text) not in forms):
             _score_composition(parameter, profile, found)
-    lengths = profile.lengths
     if number is not None and len(found) > before:
         return  # its digits say no more than its size
+    lengths = profile.lengths
     if not lengths.low <= parameter.length <= lengths.high:
-        words = f"{_between(lengths)} characters long"
-        _add(found, FindingCode.LENGTH, profile, parameter, words, _distance(lengths, parameter.length))
+        _add(found, _LENGTH, profile, parameter, _length_in_words, _distance(lengths, parameter.length))
 
 
 def _score_number(parameter: Parameter, number: float, profile: ParameterProfile, found: list[Surprise]) -> None:
     """Judge a number by the normal interval; where numbers never had a sign, one that has is as odd as a new character."""
     interval = profile.numbers
     if interval is not None and not interval.low <= number <= interval.high:
-        kind = "an integer" if Kind.NUMBER not in profile.kinds else "a number"
-        base = profile.surprises.get(FindingCode.RANGE, 0.0)
-        signed = profile.surprises.get(FindingCode.CHARACTERS, 0.0) if parameter.classes & ~profile.classes else 0.0
+        base = profile.surprises.get(_RANGE, 0.0)
+        signed = profile.surprises.get(_CHARACTERS, 0.0) if parameter.classes & ~profile.classes else 0.0
         extra = _distance(interval, number) + max(0.0, signed - base)
-        _add(found, FindingCode.RANGE, profile, parameter, f"{kind} {_between(interval)}", extra)
+        _add(found, _RANGE, profile, parameter, _range_in_words, extra)
 
 
 def _score_composition(parameter: Parameter, profile: ParameterProfile, found: list[Surprise]) -> None:
     """Judge how a text is put together: its structure, and which punctuation marks it has how often."""
-    known = profile.structures
+    known, marks = profile.structures, profile.symbols
     if known is not None and parameter.kind not in FORMLESS and structure(parameter.text) not in known:
-        _add(found, FindingCode.STRUCTURE, profile, parameter, f"of the form {_or(sorted(known, key=_by_length)[:4])}")
-    marks = profile.symbols
+        _add(found, _STRUCTURE, profile, parameter, _structure_in_words)
     if marks is not None:
         unseen = symbols(parameter.text) - marks
         if unseen:
-            normal = sorted([mark for mark in marks if any(mark[0] == new[0] for new in unseen)]) or sorted(marks)
-            words = f"with {_or([_times(mark) for mark in normal[:6]])}" if normal else "without punctuation"
-            _add(found, FindingCode.SYMBOLS, profile, parameter, words, len(unseen) - 1)
+            _add(found, _SYMBOLS, profile, parameter, _symbols_in_words, len(unseen) - 1)
 
 
 FORMLESS: Final = frozenset({Kind.HEX, Kind.TOKEN, Kind.UUID})
 """Random identifiers: what they are made of is their type, how it is mixed is chance."""
+
+
+def _distance(interval: Interval, value: float) -> float:
+    """Measure how far outside an interval a value is, in decades of the interval's width (0 just outside)."""
+    width = interval.high - interval.low + 1.0
+    outside = max(interval.low - value, value - interval.high)
+    return _PER_DECADE * math.log10(1.0 + outside / width)
+
+
+def _add(
+    found: list[Surprise],
+    code: FindingCode,
+    profile: ParameterProfile,
+    parameter: Parameter,
+    in_words: Callable[[Parameter, ParameterProfile], tuple[str, str]],
+    extra: float = 0.0,
+) -> None:
+    amount = profile.surprises.get(code)
+    if amount is not None:
+        amount = min(MAX_SURPRISE, amount + extra)
+        found.append(Surprise(code, amount, parameter.key, (in_words, parameter, profile), "", profile.n))
+
+
+def _value_in_words(parameter: Parameter, profile: ParameterProfile) -> tuple[str, str]:
+    return _shown(parameter), f"one of {len(profile.values or ())} known values"
+
+
+def _type_in_words(parameter: Parameter, profile: ParameterProfile) -> tuple[str, str]:
+    return _shown(parameter), _or(sorted(profile.kinds))
+
+
+def _characters_in_words(parameter: Parameter, profile: ParameterProfile) -> tuple[str, str]:
+    only = f"{_or(class_names(profile.classes))} only, " if profile.classes else ""
+    return _shown(parameter), f"{only}without {', '.join(class_names(parameter.classes & ~profile.classes))}"
+
+
+def _length_in_words(parameter: Parameter, profile: ParameterProfile) -> tuple[str, str]:
+    seen = f"{parameter.length} characters" if parameter.number is None else _shown(parameter)
+    return seen, f"{_between(profile.lengths)} characters long"
+
+
+def _range_in_words(parameter: Parameter, profile: ParameterProfile) -> tuple[str, str]:
+    kind = "an integer" if Kind.NUMBER not in profile.kinds else "a number"
+    return _shown(parameter), f"{kind} {_between(profile.numbers)}" if profile.numbers is not None else kind
+
+
+def _structure_in_words(parameter: Parameter, profile: ParameterProfile) -> tuple[str, str]:
+    return _shown(parameter), f"of the form {_or(sorted(profile.structures or (), key=_by_length)[:4])}"
+
+
+def _symbols_in_words(parameter: Parameter, profile: ParameterProfile) -> tuple[str, str]:
+    marks = profile.symbols or frozenset()
+    unseen = symbols(parameter.text) - marks
+    normal = sorted([mark for mark in marks if any(mark[0] == new[0] for new in unseen)]) or sorted(marks)
+    return _shown(parameter), f"with {_or([_times(mark) for mark in normal[:6]])}" if normal else "without punctuation"
 
 
 def _by_length(form: str) -> tuple[int, str]:
@@ -185,28 +330,10 @@ def _times(mark: str) -> str:
     return f"{count} `{mark[0]}`"
 
 
-def _distance(interval: Interval, value: float) -> float:
-    """Measure how far outside an interval a value is, in decades of the interval's width (0 just outside)."""
-    width = interval.high - interval.low + 1.0
-    outside = max(interval.low - value, value - interval.high)
-    return _PER_DECADE * math.log10(1.0 + outside / width)
-
-
-def _add(
-    found: list[Surprise], code: FindingCode, profile: ParameterProfile, parameter: Parameter, normal: str, extra: float = 0.0
-) -> None:
-    amount = profile.surprises.get(code)
-    if amount is not None:
-        amount = min(MAX_SURPRISE, amount + extra)
-        found.append(Surprise(code, amount, parameter.key, _shown(parameter, code), normal, profile.n))
-
-
-def _shown(parameter: Parameter, code: FindingCode) -> str:
+def _shown(parameter: Parameter) -> str:
     """Show what was seen without showing a value: a number as it is, a text as its mask."""
     if parameter.number is not None:
         return f"{parameter.number:.15g}"
-    if code is FindingCode.LENGTH:
-        return f"{parameter.length} characters"
     if parameter.kind in _WORDLESS:
         return parameter.kind.value
     return f"{parameter.kind.value} of the form `{parameter.text}`"
@@ -217,48 +344,42 @@ _WORDLESS: Final = frozenset({Kind.NULL, Kind.EMPTY, Kind.OBJECT, Kind.ARRAY})
 
 def _add_unknown(parameter: Parameter, profile: EndpointProfile, shared: EndpointProfile, found: list[Surprise]) -> None:
     if parameter.key[0] == "h" or parameter.key[0] == "c":
-        amount = shared.surprises.get(FindingCode.UNKNOWN_HEADER, 0.0)
-        normal, n = f"one of {len(shared.parameters)} other headers and cookies", shared.n
-        code = FindingCode.UNKNOWN_HEADER
+        code, where, in_words = _UNKNOWN_HEADER, shared, _unknown_header_in_words
     else:
-        amount = profile.surprises.get(FindingCode.UNKNOWN_PARAMETER, 0.0)
-        names = sorted(key.partition(":")[2] for key in profile.parameters if not key.startswith(("path:", "header:")))
-        normal, n = f"only {_or(names[:8])}" if names else "no parameter at all", profile.n
-        code = FindingCode.UNKNOWN_PARAMETER
+        code, where, in_words = _UNKNOWN_PARAMETER, profile, _unknown_parameter_in_words
+    amount = where.surprises.get(code, 0.0)
     if amount > 0:
-        found.append(Surprise(code, amount, parameter.key, _shown(parameter, code), normal, n))
+        found.append(Surprise(code, amount, parameter.key, (in_words, parameter, where), "", where.n))
 
 
-def _score_combination(call: Call, profile: EndpointProfile, found: list[Surprise]) -> None:
-    """Judge presence: a combination seen before is fine; else tell what is missing, or, with nothing missing, the combination."""
-    combinations = profile.combinations
-    if combinations is not None and combination(call) in combinations:
-        return
-    keys = {parameter.key for parameter in call.parameters}
-    before = len(found)
-    for key, amount in profile.required.items():
-        if key not in keys:
-            found.append(Surprise(FindingCode.MISSING_PARAMETER, amount, key, "absent", "present", profile.n))
-    if combinations is not None and len(found) == before:
-        unknown = any(key not in profile.parameters and key[0] in "qb" for key in keys)
-        amount = profile.surprises.get(FindingCode.UNKNOWN_COMBINATION, 0.0)
-        if amount > 0 and not unknown:
-            names = ", ".join(sorted(key.partition(":")[2] for key in keys if key[0] in "qb")) or "no parameter"
-            normal = f"one of {len(combinations)} other combinations"
-            found.append(Surprise(FindingCode.UNKNOWN_COMBINATION, amount, "", names, normal, profile.n))
+def _unknown_header_in_words(parameter: Parameter, profile: EndpointProfile) -> tuple[str, str]:
+    return _shown(parameter), f"one of {len(profile.parameters)} other headers and cookies"
+
+
+def _unknown_parameter_in_words(parameter: Parameter, profile: EndpointProfile) -> tuple[str, str]:
+    names = sorted(key.partition(":")[2] for key in profile.parameters if not key.startswith(("path:", "header:")))
+    return _shown(parameter), f"only {_or(names[:8])}" if names else "no parameter at all"
+
+
+def _combination_in_words(keys: frozenset[str], known: int) -> tuple[str, str]:
+    names = ", ".join(sorted(key.partition(":")[2] for key in keys if key[0] in "qb")) or "no parameter"
+    return names, f"one of {known} other combinations"
 
 
 def _score_form(call: Call, profile: EndpointProfile, found: list[Surprise]) -> None:
     if call.flags:
-        amount = profile.surprises.get(FindingCode.REQUEST_FORM, 0.0)
+        amount = profile.surprises.get(_REQUEST_FORM, 0.0)
         for flag in call.flags:
             if flag not in profile.flags and amount > 0:
-                found.append(Surprise(FindingCode.REQUEST_FORM, amount, "", flag.value.replace("_", " "), "not so", profile.n))
-    if call.body not in profile.bodies and call.body is not BodyKind.TRUNCATED:
-        amount = profile.surprises.get(FindingCode.BODY_KIND, 0.0)
+                found.append(Surprise(_REQUEST_FORM, amount, "", flag.value.replace("_", " "), "not so", profile.n))
+    if call.body not in profile.bodies and call.body is not _TRUNCATED:
+        amount = profile.surprises.get(_BODY_KIND, 0.0)
         if amount > 0:
-            normal = _or(sorted(profile.bodies))
-            found.append(Surprise(FindingCode.BODY_KIND, amount, "", f"body: {call.body.value}", f"body: {normal}", profile.n))
+            found.append(Surprise(_BODY_KIND, amount, "", (_body_in_words, call.body, profile.bodies), "", profile.n))
+
+
+def _body_in_words(body: BodyKind, normal: frozenset[BodyKind]) -> tuple[str, str]:
+    return f"body: {body.value}", f"body: {_or(sorted(normal))}"
 
 
 def _between(interval: Interval) -> str:

@@ -9,12 +9,14 @@ known context to shorter ones until one knows the next step, each with the chanc
 What it adds to a decision: `python -m bench workflows`.
 """
 
+from typing import NamedTuple
+
 import msgspec
 
 from authz_server.engine.finding import FindingCode, Surprise
 from authz_server.engine.history import IDLE_SECONDS, MAX_RECENT, Past
 
-__all__ = ["START", "PrecedenceRule", "SequenceModel", "Transition", "context_key", "score_sequence"]
+__all__ = ["START", "PrecedenceRule", "ReadySequence", "SequenceModel", "Transition", "context_key"]
 
 START = ""
 """The endpoint before the first one."""
@@ -48,7 +50,7 @@ class Transition(msgspec.Struct, frozen=True, gc=False):
     surprise: float
 
 
-class SequenceModel(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
+class SequenceModel(msgspec.Struct, frozen=True, gc=False):
     """The workflows of one workload: rules by the endpoint they guard, transitions by the endpoint before (START: none).
 
     `contexts`: transitions by two to `MAX_RECENT` endpoints before (`context_key`), where these say more than fewer do. `floor`:
@@ -56,6 +58,9 @@ class SequenceModel(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     are rarely silent for within a session. A history that began when we had watched for less may have begun before: it is
     incomplete. `populations`: sessions that are no person's but a service's or a gateway's, whose calls belong to many stories at
     once: their order says nothing.
+
+    Written with all its defaults: which floats are left out as defaults is a matter of which object they are, so that a model
+    that came from another process would be written differently.
     """
 
     gap: float = IDLE_SECONDS
@@ -71,23 +76,93 @@ def context_key(endpoints: tuple[str, ...]) -> str:
     return "\n".join(endpoints)
 
 
-def score_sequence(endpoint: str, past: Past, model: SequenceModel) -> Surprise | None:
-    """Tell what is odd about calling `endpoint` now: the strongest broken rule, or an unusual next step.
+class _Context(NamedTuple):
+    """A context as a node of the tree: what comes after it (None: nothing known), and the contexts that are longer by one."""
 
-    They are two views of one order, so they don't add up: the more surprising one counts, and a broken rule explains it.
+    after: Transition | None
+    longer: "dict[str, _Context]"
+
+
+_Step = tuple[str, str, int | None, PrecedenceRule]
+"""What a rule looks at, `since`, `needs` and `surplus`, and the rule."""
+
+
+class ReadySequence:
+    """A SequenceModel ready to score: each endpoint's rules, the strongest first, and the contexts as a tree.
+
+    A context is found from its latest endpoint on, one look-up for each further one, and no name is put together for it.
+    Immutable; shared by all threads.
     """
-    complete = past.watched >= model.gap
-    rules = model.rules.get(endpoint)
-    broken = _strongest_broken(endpoint, rules, past, complete=complete) if rules else None
-    unusual = _unusual(endpoint, past.recent, model, complete=complete) if model.transitions else None
-    if broken is not None:
-        seen, normal = _in_words(endpoint, broken)
+
+    __slots__ = ("_contexts", "_floor", "_gap", "_rules")
+
+    def __init__(self, model: SequenceModel) -> None:
+        self._gap = model.gap
+        self._floor = model.floor
+        self._rules = {endpoint: _steps(rules) for endpoint, rules in model.rules.items() if rules}
+        self._contexts: dict[str, _Context] = {}
+        if model.transitions:
+            for endpoint, transition in model.transitions.items():
+                _grow(self._contexts, (endpoint,), transition)
+            for key, transition in model.contexts.items():
+                _grow(self._contexts, tuple(key.split("\n")), transition)
+
+    def score(self, endpoint: str, past: Past) -> Surprise | None:
+        """Tell what is odd about calling `endpoint` now: the strongest broken rule, or an unusual next step.
+
+        They are two views of one order, so they don't add up: the more surprising one counts, and a broken rule explains it.
+        """
+        complete = past.watched >= self._gap
+        rules = self._rules.get(endpoint)
+        broken = _strongest_broken(endpoint, rules, past, complete=complete) if rules is not None else None
+        unusual = self._unusual(endpoint, past.recent, complete=complete) if self._contexts else None
+        if broken is None:
+            return unusual
         amount = max(broken.surprise, unusual.amount) if unusual is not None else broken.surprise
-        return Surprise(FindingCode.PRECEDENCE, amount, "", seen, normal, broken.n)
-    return unusual
+        return Surprise(FindingCode.PRECEDENCE, amount, "", (_broken_in_words, endpoint, broken), "", broken.n)
+
+    def _unusual(self, endpoint: str, recent: tuple[str, ...], *, complete: bool) -> Surprise | None:
+        """Of the contexts longer than the longest one that knows the endpoint, take the most surprised one.
+
+        They are views of one order, so they don't add up. To multiply the chances, as PPM does (Cleary & Witten 1984), found less
+        on the `dev` splits of `bench/workflows`.
+        """
+        context = (START, *recent) if complete and len(recent) < MAX_RECENT else recent
+        told: Transition | None = None
+        length = told_length = 0
+        longer = self._contexts
+        for name in reversed(context):
+            found = longer.get(name)
+            if found is None:
+                break
+            length += 1
+            after, longer = found
+            if after is None:
+                continue
+            if endpoint in after.known:
+                told = None
+            elif told is None or after.surprise >= told.surprise:
+                told, told_length = after, length
+        if told is None or told.surprise <= 0 or told.surprise < self._floor:
+            return None
+        words = (_unusual_in_words, endpoint, context[-told_length:], len(told.known))
+        return Surprise(FindingCode.TRANSITION, told.surprise, "", words, "", told.n)
 
 
-def _in_words(endpoint: str, rule: PrecedenceRule) -> tuple[str, str]:
+def _steps(rules: tuple[PrecedenceRule, ...]) -> tuple[_Step, ...]:
+    strongest_first = sorted(rules, key=lambda rule: -rule.surprise)
+    return tuple([(rule.since, rule.needs, rule.surplus, rule) for rule in strongest_first])
+
+
+def _grow(contexts: dict[str, _Context], endpoints: tuple[str, ...], after: Transition) -> None:
+    """Add a context to the tree."""
+    for name in reversed(endpoints[1:]):
+        contexts = contexts.setdefault(name, _Context(None, {})).longer
+    longer = contexts[endpoints[0]].longer if endpoints[0] in contexts else {}
+    contexts[endpoints[0]] = _Context(after, longer)
+
+
+def _broken_in_words(endpoint: str, rule: PrecedenceRule) -> tuple[str, str]:
     """Tell what was seen where a rule was broken, and what is normal."""
     if rule.surplus is not None:
         more = f" and up to {rule.surplus} more" if rule.surplus else ""
@@ -98,43 +173,21 @@ def _in_words(endpoint: str, rule: PrecedenceRule) -> tuple[str, str]:
     return f"{endpoint} without {rule.needs} before it{since}", f"{rule.needs} came before it{since}"
 
 
-def _strongest_broken(endpoint: str, rules: tuple[PrecedenceRule, ...], past: Past, *, complete: bool) -> PrecedenceRule | None:
-    broken: PrecedenceRule | None = None
+def _unusual_in_words(endpoint: str, after: tuple[str, ...], known: int) -> tuple[str, str]:
+    where = "after " + ", ".join([name for name in after if name]) if after[-1] else "at the start of a session"
+    return f"{endpoint} {where}", f"one of {known} other endpoints {where}"
+
+
+def _strongest_broken(endpoint: str, rules: tuple[_Step, ...], past: Past, *, complete: bool) -> PrecedenceRule | None:
     ever, counts = past.ever, past.counts
-    for rule in rules:
-        if rule.since:
-            since = ever.get(rule.since, -1)
-            holds = since < 0 or ever.get(rule.needs, -1) > since
-        elif not complete or rule.needs not in ever:
+    for since, needs, surplus, rule in rules:
+        if since:
+            last = ever.get(since, -1)
+            holds = last < 0 or ever.get(needs, -1) > last
+        elif not complete or needs not in ever:
             holds = not complete
         else:
-            surplus = rule.surplus
-            holds = surplus is None or counts is None or counts.get(endpoint, 0) < counts.get(rule.needs, 0) + surplus
-        if not holds and (broken is None or rule.surprise > broken.surprise):
-            broken = rule
-    return broken
-
-
-def _unusual(endpoint: str, recent: tuple[str, ...], model: SequenceModel, *, complete: bool) -> Surprise | None:
-    """Follow the contexts from the longest to the shortest until one knows the endpoint.
-
-    Those that don't are views of one order, so they don't add up: the most surprised one counts. To multiply the chances, as PPM
-    does (Cleary & Witten 1984), found less on the `dev` splits of `bench/workflows`.
-    """
-    context = (START, *recent) if complete and len(recent) < MAX_RECENT else recent
-    told: Transition | None = None
-    after: tuple[str, ...] = ()
-    for first in range(len(context)):
-        last = first == len(context) - 1
-        found = model.transitions.get(context[first]) if last else model.contexts.get(context_key(context[first:]))
-        if found is None:
-            continue
-        if endpoint in found.known:
-            break
-        if told is None or found.surprise > told.surprise:
-            told, after = found, context[first:]
-    if told is None or told.surprise <= 0 or told.surprise < model.floor:
-        return None
-    where = "after " + ", ".join([name for name in after if name]) if after[-1] else "at the start of a session"
-    normal = f"one of {len(told.known)} other endpoints {where}"
-    return Surprise(FindingCode.TRANSITION, told.surprise, "", f"{endpoint} {where}", normal, told.n)
+            holds = surplus is None or counts is None or counts.get(endpoint, 0) < counts.get(needs, 0) + surplus
+        if not holds:
+            return rule
+    return None

@@ -5,6 +5,7 @@ run a deny is told and nothing is refused.
 """
 
 from enum import StrEnum
+from typing import Final
 
 import msgspec
 
@@ -45,6 +46,14 @@ class Basis(StrEnum):
     """Judging failed: answered by `failure_mode_allow`."""
 
 
+# To ask an enumeration for a member costs ten times what a name costs.
+_ALLOW: Final = Action.ALLOW
+_DENY: Final = Action.DENY
+_ENFORCE: Final = Mode.ENFORCE
+_JUDGED: Final = Basis.JUDGED
+_AFTERWARDS: Final = Basis.AFTERWARDS
+
+
 class Verdict(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """Allow or deny, and why. `p_value` is 1 where nothing was judged; `endpoint` is empty where no template matched.
 
@@ -76,7 +85,7 @@ class Verdict(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     @property
     def refused(self) -> bool:
         """Whether the call is stopped: a deny that is enforced."""
-        return self.action is Action.DENY and self.mode is Mode.ENFORCE and self.basis is not Basis.AFTERWARDS
+        return self.action is _DENY and self.mode is _ENFORCE and self.basis is not _AFTERWARDS
 
     @property
     def reason(self) -> str:
@@ -97,8 +106,8 @@ def to_verdict(judgement: Judgement, call: Call, rule: Rule, decision_id: str, r
     denied = judgement.p_value <= rule.budget
     too_fast = judgement.excess if denied and judgement.call_p_value > rule.budget else None
     return Verdict(
-        Action.DENY if denied else Action.ALLOW,
-        Basis.JUDGED,
+        _DENY if denied else _ALLOW,
+        _JUDGED,
         rule.mode,
         call.workload,
         decision_id,
@@ -121,17 +130,18 @@ def to_verdict(judgement: Judgement, call: Call, rule: Rule, decision_id: str, r
 def to_finding(surprise: Surprise, endpoint: str) -> Finding:
     """Put a Surprise into words: "`count` was -1; in 48,211 calls it was an integer from 1 to 12"."""
     location, _, name = surprise.key.partition(":")
+    seen, usual = surprise.words
     if location == PACE:
-        text = f"{surprise.seen}; in {surprise.evidence:,} windows of {name} it was {surprise.normal}"
-        return Finding(surprise.code, text, surprise.seen, surprise.normal, surprise.evidence, 10**-surprise.amount)
+        text = f"{seen}; in {surprise.evidence:,} windows of {name} it was {usual}"
+        return Finding(surprise.code, text, seen, usual, surprise.evidence, 10**-surprise.amount)
     if location == "path":
         name = f"segment {int(name) + 1}"
     subject = f"{location} {name}" if location == "path" else f"`{name}`" if name else ""
     if subject:
         normal = "there" if surprise.code in _UNKNOWN else "it"
-        text = f"{subject} was {surprise.seen}; in {surprise.evidence:,} calls {normal} was {surprise.normal}"
+        text = f"{subject} was {seen}; in {surprise.evidence:,} calls {normal} was {usual}"
     else:
-        text = f"{surprise.seen}; in {surprise.evidence:,} calls: {surprise.normal}"
+        text = f"{seen}; in {surprise.evidence:,} calls: {usual}"
     chance = 10**-surprise.amount
     pointer = to_pointer(endpoint, "" if surprise.code in _UNKNOWN else location, surprise.key.partition(":")[2])
-    return Finding(surprise.code, text, surprise.seen, surprise.normal, surprise.evidence, chance, location, name, pointer)
+    return Finding(surprise.code, text, seen, usual, surprise.evidence, chance, location, name, pointer)

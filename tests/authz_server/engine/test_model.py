@@ -78,3 +78,10 @@ def test_ready_model_knows_its_path_parameters() -> None:
     ready = ReadyModel(full_model(), "r-1")
     assert ready.positions == {"POST /cart/{*}": (1,), "GET /": ()}
     assert ready.revision == "r-1"
+
+
+def test_a_profile_is_made_ready_once() -> None:
+    ready = ReadyModel(full_model(), "r-1")
+    (endpoint, *_) = ready.positions
+    assert ready.profiles == {}
+    assert ready.profile(endpoint) is ready.profiles[endpoint]

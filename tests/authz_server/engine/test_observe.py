@@ -246,3 +246,16 @@ def test_structure_collapses_runs_of_letters_digits_and_spaces(text: str, collap
 )
 def test_symbols_count_punctuation_up_to_four(text: str, counted: list[str]) -> None:
     assert counted == sorted(symbols(text))
+
+
+def test_a_name_in_clear_is_put_together_as_its_mask_is() -> None:
+    assert structure("app.Min-v12") == "a.a-a0"
+    assert sorted(symbols("app.Min-v12")) == ["-1", ".1"]
+
+
+@given(st.text(alphabet="aA0· -_.%{}tru", max_size=64))
+@settings(max_examples=200, deadline=None)
+def test_a_structure_has_no_runs_and_the_symbols_of_its_text(text: str) -> None:
+    collapsed = structure(text)
+    assert not any(run in collapsed for run in ("aa", "00", "  ", "A", "·"))
+    assert (collapsed, symbols(text)) == (structure(collapsed), symbols(collapsed))

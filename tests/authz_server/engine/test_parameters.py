@@ -7,7 +7,15 @@ from authz_server.engine.call import BodyKind, Call, Flag, Kind
 from authz_server.engine.endpoint import path_parameters
 from authz_server.engine.evidence import MAX_SURPRISE
 from authz_server.engine.finding import FindingCode, Surprise
-from authz_server.engine.parameters import EndpointProfile, Interval, ParameterProfile, combination, score_call, score_parameter
+from authz_server.engine.parameters import (
+    EndpointProfile,
+    Interval,
+    ParameterProfile,
+    ReadyProfile,
+    ReadyShared,
+    combination,
+    score_parameter,
+)
 from authz_server.engine.verdict import to_finding
 from tests.factories_engine import (
     FORM,
@@ -96,7 +104,7 @@ SHARED = endpoint_profile(
 
 
 def judged(made: Call, profile: EndpointProfile = PROFILE) -> list[Surprise]:
-    return score_call(made, path_parameters(ENDPOINT), profile, SHARED)
+    return ReadyProfile(path_parameters(ENDPOINT), profile, ReadyShared(SHARED)).score(made)
 
 
 def texts(made: Call, profile: EndpointProfile = PROFILE) -> list[str]:
@@ -210,6 +218,28 @@ def test_a_combination_seen_before_needs_nothing_else() -> None:
     assert judged(call("POST", "/cart/7?a=x"), profile) == []
 
 
+def test_a_combination_that_was_found_to_be_known_lets_no_other_one_pass() -> None:
+    ready = ReadyProfile(path_parameters(ENDPOINT), PROFILE, ReadyShared(SHARED))
+    calls = [
+        (json_call("/cart/7", b'{"count":1,"note":"x"}'), []),
+        (json_call("/cart/7", b'{"count":1}'), []),
+        (json_call("/cart/7", b'{"note":"x"}'), [FindingCode.MISSING_PARAMETER]),
+        (json_call("/cart/7?color=red", b'{"count":1,"note":"x"}'), [FindingCode.UNKNOWN_COMBINATION]),
+        (json_call("/cart/7", b'{"count":1,"notes":"x"}'), [FindingCode.UNKNOWN_PARAMETER]),
+        (json_call("/cart/7", b'{"count":1,"note":"x"}'), []),
+    ]
+    assert [expected for _, expected in calls] == [codes(ready.score(made)) for made, _ in calls]
+
+
+def test_unknown_parameters_do_not_pass_for_a_combination_that_had_another_one() -> None:
+    profile = endpoint_profile(
+        combinations=frozenset({"query:a query:new"}), parameters={"query:a": word_profile()}, required={"query:b": 5.0}
+    )
+    ready = ReadyProfile((), profile, ReadyShared(SHARED))
+    assert codes(ready.score(call("POST", "/?a=x&new=1"))) == [FindingCode.UNKNOWN_PARAMETER]
+    assert FindingCode.MISSING_PARAMETER in codes(ready.score(call("POST", "/?a=x&other=1")))
+
+
 def test_too_many_combinations_are_none_but_required_parameters_stay_so() -> None:
     profile = endpoint_profile(combinations=None, required={"query:b": 5.0}, parameters={"query:a": word_profile()})
     assert codes(judged(call("POST", "/cart/7?a=x"), profile)) == [FindingCode.MISSING_PARAMETER]
@@ -222,8 +252,9 @@ def test_a_truncated_body_is_neither_missing_nor_a_combination_nor_another_kind(
 
 def test_a_flag_that_is_normal_here_is_no_surprise() -> None:
     profile = endpoint_profile(flags=frozenset({Flag.DOUBLE_SLASH}))
-    assert codes(score_call(call("GET", "//a"), (), profile, SHARED)) == []
-    assert codes(score_call(call("GET", "//a/../b"), (), profile, SHARED)) == [FindingCode.REQUEST_FORM]
+    ready = ReadyProfile((), profile, ReadyShared(SHARED))
+    assert codes(ready.score(call("GET", "//a"))) == []
+    assert codes(ready.score(call("GET", "//a/../b"))) == [FindingCode.REQUEST_FORM]
 
 
 def test_headers_are_judged_by_the_workload_and_content_type_by_the_endpoint() -> None:

@@ -1,10 +1,13 @@
 """The sequence model."""
 
+import itertools
+import random
+
 import pytest
 
 from authz_server.engine.finding import FindingCode, Surprise
-from authz_server.engine.history import CallerHistory, Snapshot, add_step, take_back
-from authz_server.engine.sequence import START, PrecedenceRule, SequenceModel, Transition, context_key, score_sequence
+from authz_server.engine.history import MAX_RECENT, CallerHistory, Snapshot, add_step, take_back
+from authz_server.engine.sequence import START, PrecedenceRule, ReadySequence, SequenceModel, Transition, context_key
 from tests.factories_engine import codes
 
 LOGIN, ADD, PAY, SHIP, COUPON = "POST /login", "POST /cart", "POST /pay", "POST /ship", "POST /coupon"
@@ -29,7 +32,7 @@ def caller(*endpoints: str, watched: float = 300.0) -> CallerHistory:
 
 
 def found(endpoint: str, who: CallerHistory, model: SequenceModel = MODEL) -> list[Surprise]:
-    surprise = score_sequence(endpoint, who, model)
+    surprise = ReadySequence(model).score(endpoint, who)
     return [] if surprise is None else [surprise]
 
 
@@ -103,7 +106,7 @@ def test_an_incomplete_history_breaks_no_rule_of_how_often() -> None:
 
 def test_where_nobody_counted_no_rule_of_how_often_is_judged() -> None:
     past = Snapshot(300.0, {PAY: 0, SHIP: 1}, (PAY, SHIP))
-    assert score_sequence(SHIP, past, EACH) is None
+    assert ReadySequence(EACH).score(SHIP, past) is None
 
 
 def test_a_failed_step_does_not_count() -> None:
@@ -215,3 +218,38 @@ def test_nothing_below_the_floor_is_told() -> None:
     floored = SequenceModel(300.0, {}, DEEP.transitions, DEEP.contexts, floor=2.2)
     assert found(PAY, caller(LOGIN, PAY, ADD), floored) == []
     assert [3.0] == [surprise.amount for surprise in found(PAY, caller(LOGIN), floored)]
+
+
+def told_naively(endpoint: str, context: tuple[str, ...], model: SequenceModel) -> float:
+    """What the module's docstring says, word for word: from the longest context to shorter ones until one knows the endpoint."""
+    amounts = [0.0]
+    for first in range(len(context)):
+        rest = context[first:]
+        after = model.transitions.get(rest[0]) if len(rest) == 1 else model.contexts.get(context_key(rest))
+        if after is not None and endpoint in after.known:
+            break
+        amounts.append(after.surprise if after is not None else 0.0)
+    return max(amounts)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_any_contexts_are_followed_from_the_longest_to_shorter_ones(seed: int) -> None:
+    rng = random.Random(seed)
+    names = (LOGIN, ADD, PAY)
+
+    def transition() -> Transition:
+        return Transition(9, dict.fromkeys(rng.sample(names, rng.randrange(3)), 1), rng.choice((1.0, 2.0, 3.0)))
+
+    contexts = [key for n in range(2, MAX_RECENT + 1) for key in itertools.product((START, *names), *[names] * (n - 1))]
+    rng.shuffle(contexts)
+    model = SequenceModel(
+        transitions={name: transition() for name in (START, *names) if rng.random() < 0.8} or {ADD: transition()},
+        contexts={context_key(key): transition() for key in contexts if rng.random() < 0.2},
+    )
+    ready = ReadySequence(model)
+    for length in range(MAX_RECENT + 2):
+        for before in itertools.product(names, repeat=length):
+            past = caller(*before, watched=model.gap)
+            context = before[-MAX_RECENT:] if length >= MAX_RECENT else (START, *before)
+            told = ready.score(PAY, past)
+            assert told_naively(PAY, context, model) == (told.amount if told is not None else 0.0)
