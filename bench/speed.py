@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
-from authz_server.bundle import load_bundle, write_bundle
+from authz_server.bundle import load_bundle
 from authz_server.engine.canonical import to_call
 from authz_server.engine.observe import Observer
 from authz_server.engine.policy import SessionSource
@@ -24,7 +24,8 @@ from bench.load import Load, Round, play
 from bench.servers import Running, ready_seconds, resident_bytes, start_empty, start_real
 from bench.stages import STAGES, decide_us, measure_stages
 from bench.table import median, spread, table, write_json, yes
-from trainer.train import train_calls
+from trainer.store_writer import StoreWriter
+from trainer.train import train
 
 __all__ = ["Options", "run"]
 
@@ -74,18 +75,21 @@ Target = tuple[str, str, str, bool]
 
 def _train(options: Options, bundle: Path) -> dict[str, float]:
     observer = Observer()
-    learned = list(workload.records(options.seed, "learn", options.learn, observer))
-    began = time.process_time()
-    models = train_calls(lambda: learned)
-    seconds = time.process_time() - began
-    write_bundle(bundle, models, time.time(), observer.key_id)
+    with tempfile.TemporaryDirectory(prefix="meshwarden-bench-") as store:
+        with StoreWriter(store, observer.key_id) as writer:
+            for record in workload.records(options.seed, "learn", options.learn, observer):
+                writer.put(record)
+        began = time.process_time()
+        manifest = train(store, str(bundle), observer.key_id)
+        seconds = time.process_time() - began
     size = sum(path.stat().st_size for path in bundle.rglob("*") if path.is_file())
-    endpoints = sum(len(model.endpoints) for model in models)
+    endpoints = sum(entry.endpoints for entry in manifest.workloads.values())
+    workloads = len(manifest.workloads)
     print(
-        f"the bundle: seed {options.seed}, {len(learned):,} Checks of {len(models)} workloads, {endpoints} endpoints, "
-        f"{size:,} bytes; trained at {len(learned) / seconds:,.0f} calls per CPU second"
+        f"the bundle: seed {options.seed}, {writer.written:,} Checks of {workloads} workloads, {endpoints} endpoints, "
+        f"{size:,} bytes; trained from a store at {writer.written / seconds:,.0f} calls per CPU second of one core"
     )
-    return {"calls": len(learned), "bundle_bytes": size, "calls_per_cpu_second": len(learned) / seconds}
+    return {"calls": writer.written, "bundle_bytes": size, "calls_per_cpu_second": writer.written / seconds}
 
 
 def _transport(options: Options, directory: Path, bundle: Path) -> tuple[list[dict[str, Any]], list[Target]]:

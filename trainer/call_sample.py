@@ -5,7 +5,7 @@ For what can't be learned call by call. Costs about a microsecond a call, and a 
 
 import hashlib
 import heapq
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import msgspec
@@ -34,13 +34,13 @@ class CallSample:
         self._heap: list[tuple[int, str, int, bytes]] = []
         """Highest hash first, so negated."""
 
-    def update(self, call_id: str, call: Call, endpoint: str, window: int = 0) -> None:
-        """Take one call; ids are unique."""
+    def update(self, call_id: str, call: Callable[[], Call], endpoint: str, window: int = 0) -> None:
+        """Take one call, which is asked for only where it gets in; ids are unique."""
         if self._limit == 0:
             return
         order = -int.from_bytes(hashlib.blake2b(call_id.encode("utf-8", "surrogateescape"), digest_size=8).digest())
         if len(self._heap) < self._limit or order >= self._heap[0][0]:
-            self._put((order, endpoint, window, _encode(call)))
+            self._put((order, endpoint, window, _encode(call())))
 
     def merge(self, other: "CallSample") -> None:
         """Take over another's calls; the other stays as it is."""

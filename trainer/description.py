@@ -6,14 +6,16 @@ the request path stays lean. Everything kept is bounded; all but what a bound cu
 
 import math
 from collections import Counter as Tally
+from collections.abc import Sequence
 from typing import Final
 
 import msgspec
+import numpy as np
 
-from authz_server.engine.call import BodyKind, Call
+from authz_server.engine.call import BodyKind
 from authz_server.engine.errors import BundleError
-from authz_server.engine.record import CallRecord
-from trainer.shape import Shape, to_shape
+from trainer.batch import Batch, Ids, Mask
+from trainer.tally import numbered, to_counts
 
 __all__ = [
     "Description",
@@ -31,8 +33,6 @@ _MAX_PRINCIPALS: Final = 64
 _MAX_PORTS: Final = 16
 _MAX_PARAMETERS: Final = 1024
 """Parameters of one endpoint that are described, headers and cookies among them; an attacker chooses names too."""
-_MAX_SHAPES: Final = 256
-"""Sets of parameters counted as one, before they are taken apart."""
 _PER_E: Final = 50.0
 """Buckets of a Spread per factor e: quantiles are within 1 % of a value that was seen."""
 _SCHEME_LENGTH: Final = 8
@@ -122,10 +122,10 @@ class _Spreader:
         self.low, self.high = math.inf, 0.0
         self.buckets: dict[int, int] = {}
 
-    def add(self, number: float) -> None:
+    def add(self, number: float, times: int = 1) -> None:
         bucket = round(math.log(number) * _PER_E) if number > 1e-9 else -(1 << 30)
-        self.buckets[bucket] = self.buckets.get(bucket, 0) + 1
-        self.n += 1
+        self.buckets[bucket] = self.buckets.get(bucket, 0) + times
+        self.n += times
         self.low, self.high = min(self.low, number), max(self.high, number)
 
     def merge(self, other: "_Spreader") -> None:
@@ -174,11 +174,11 @@ class _ParameterLearner:
         self.values = 0
         self.first_ts = self.last_ts = ts
 
-    def add(self, seen: "_ShapeCount", times: int) -> None:
+    def add(self, calls: int, times: int, first_ts: float, last_ts: float) -> None:
         """Count calls that each had the parameter so many times."""
-        self.calls += seen.calls
-        self.values += seen.calls * times
-        self.first_ts, self.last_ts = min(self.first_ts, seen.first_ts), max(self.last_ts, seen.last_ts)
+        self.calls += calls
+        self.values += calls * times
+        self.first_ts, self.last_ts = min(self.first_ts, first_ts), max(self.last_ts, last_ts)
 
     def merge(self, other: "_ParameterLearner") -> None:
         self.calls += other.calls
@@ -189,16 +189,6 @@ class _ParameterLearner:
         return ParameterFacts(self.calls, self.values, self.first_ts, self.last_ts)
 
 
-class _ShapeCount:
-    """Calls with the same keys: how many, first and last."""
-
-    __slots__ = ("calls", "first_ts", "last_ts")
-
-    def __init__(self, ts: float) -> None:
-        self.calls = 0
-        self.first_ts = self.last_ts = ts
-
-
 class _EndpointLearner:
     def __init__(self, ts: float) -> None:
         self.calls = 0
@@ -206,75 +196,64 @@ class _EndpointLearner:
         self.first_ts = self.last_ts = ts
         self.responses: dict[int, _ResponseLearner] = {}
         self.parameters: dict[str, _ParameterLearner] = {}
-        self.shapes: dict[tuple[str, ...], _ShapeCount] = {}
         self.bodies: dict[BodyKind, int] = {}
         self.body_sizes = _Spreader()
         self.principals: dict[str, int] = {}
         self.schemes: dict[str, int] = {}
         self.ports: dict[int, int] = {}
 
-    def update(self, record: CallRecord, call: Call, keys: tuple[str, ...], *, taught: bool) -> None:
-        self.calls += 1
-        ts = record.ts
-        if ts > self.last_ts:
-            self.last_ts = ts
-        elif ts < self.first_ts:
-            self.first_ts = ts
-        self._add_response(record)
-        if taught:
-            self.taught += 1
-            self._add_request(call, keys)
+    def learn(self, batch: Batch, rows: Ids, taught: Ids) -> None:
+        """Count calls, `rows` of a batch, of which those in `taught` taught."""
+        self.calls += len(rows)
+        self.taught += len(taught)
+        self.first_ts = min(self.first_ts, float(batch.ts[rows].min()))
+        self.last_ts = max(self.last_ts, float(batch.ts[rows].max()))
+        self._add_responses(batch, rows.tolist())
+        if len(taught):
+            self._add_forms(batch, taught)
+            if any(batch.port):
+                for port, times in Tally([batch.port[row] for row in taught.tolist()]).items():
+                    if port:
+                        _count(self.ports, port, _MAX_PORTS, times)
 
-    def _add_response(self, record: CallRecord) -> None:
-        status = -1 if record.status is None else record.status
-        response = self.responses.get(status)
-        if response is None:
-            if len(self.responses) >= _MAX_STATUSES:
-                return
-            response = self.responses[status] = _ResponseLearner()
-        response.calls += 1
-        if record.resp_size is not None:
-            response.sizes.add(record.resp_size)
-        if record.duration_ms is not None:
-            response.durations.add(record.duration_ms)
+    def _add_responses(self, batch: Batch, rows: Sequence[int]) -> None:
+        columns = zip(
+            *([column[row] for row in rows] for column in (batch.status, batch.resp_size, batch.duration_ms)), strict=True
+        )
+        for (status, size, duration_ms), times in Tally(columns).items():
+            known = -1 if status is None else status
+            response = self.responses.get(known)
+            if response is None:
+                if len(self.responses) >= _MAX_STATUSES:
+                    continue
+                response = self.responses[known] = _ResponseLearner()
+            response.calls += times
+            if size is not None:
+                response.sizes.add(size, times)
+            if duration_ms is not None:
+                response.durations.add(duration_ms, times)
 
-    def _add_request(self, call: Call, keys: tuple[str, ...]) -> None:
-        seen = self.shapes.get(keys)
-        if seen is None:
-            if len(self.shapes) >= _MAX_SHAPES:
-                self._count_shapes()
-            seen = self.shapes[keys] = _ShapeCount(call.ts)
-        seen.calls += 1
-        if call.ts > seen.last_ts:
-            seen.last_ts = call.ts
-        elif call.ts < seen.first_ts:
-            seen.first_ts = call.ts
-        if "header:authorization" in keys:
-            for parameter in call.parameters:
-                if parameter.key == "header:authorization":
-                    _count(self.schemes, _SCHEMES.get(_first_word(parameter.text), "other"), _MAX_STATUSES)
-        _count(self.bodies, call.body, _MAX_STATUSES)
-        if call.body is not BodyKind.NONE:
-            self.body_sizes.add(call.body_size)
-        _count(self.principals, call.caller.principal, _MAX_PRINCIPALS)
-        if call.port:
-            _count(self.ports, call.port, _MAX_PORTS)
-
-    def _count_shapes(self) -> None:
-        """Count the parameters of the calls so far: those with the same keys at once."""
-        for keys, seen in self.shapes.items():
-            for key, times in Tally(keys).items():
+    def _add_forms(self, batch: Batch, taught: Ids) -> None:
+        order = taught[np.argsort(batch.form[taught], kind="stable")]
+        forms, starts = np.unique(batch.form[order], return_index=True)
+        ts = batch.ts[order]
+        firsts, lasts = np.minimum.reduceat(ts, starts).tolist(), np.maximum.reduceat(ts, starts).tolist()
+        ends = [*starts[1:].tolist(), len(order)]
+        for number, start, end, first, last in zip(forms.tolist(), starts.tolist(), ends, firsts, lasts, strict=True):
+            form, calls = batch.forms[number], end - start
+            _count(self.bodies, form.body, _MAX_STATUSES, calls)
+            if form.body is not BodyKind.NONE:
+                for size, times in Tally([batch.body_size[row] for row in order[start:end].tolist()]).items():
+                    self.body_sizes.add(size, times)
+            for key, times in Tally(form.keys).items():
                 facts = self.parameters.get(key)
                 if facts is None:
                     if len(self.parameters) >= _MAX_PARAMETERS:
                         continue
-                    facts = self.parameters[key] = _ParameterLearner(seen.first_ts)
-                facts.add(seen, times)
-        self.shapes.clear()
+                    facts = self.parameters[key] = _ParameterLearner(first)
+                facts.add(calls, times, first, last)
 
     def merge(self, other: "_EndpointLearner") -> None:
-        self._count_shapes()
-        other._count_shapes()
         self.calls += other.calls
         self.taught += other.taught
         self.first_ts, self.last_ts = min(self.first_ts, other.first_ts), max(self.last_ts, other.last_ts)
@@ -296,7 +275,6 @@ class _EndpointLearner:
 
     def finish(self, keys: frozenset[str]) -> EndpointFacts:
         """Only parameters with these keys are told: those that the model knows."""
-        self._count_shapes()
         return EndpointFacts(
             self.calls,
             self.taught,
@@ -317,9 +295,9 @@ def _count(counts: dict, value: object, limit: int, count: int = 1) -> None:  # 
         counts[value] = counts.get(value, 0) + count
 
 
-def _first_word(mask: str) -> str:
+def _scheme(mask: str) -> str:
     start = mask[:_SCHEME_LENGTH].lower()
-    return start[: start.find(" ") + 1]
+    return _SCHEMES.get(start[: start.find(" ") + 1], "other")
 
 
 class DescriptionLearner:
@@ -329,18 +307,36 @@ class DescriptionLearner:
         self._endpoints: dict[str, _EndpointLearner] = {}
         self._unmatched = 0
 
-    def update(self, record: CallRecord, call: Call, endpoint: str, *, taught: bool, shape: Shape | None = None) -> None:
-        """Count one call; `endpoint` empty: it matched none. `taught`: it teaches what is normal there.
+    def learn(self, batch: Batch, endpoints: Sequence[str], taught: Mask) -> None:
+        """Count calls; `endpoints`: of each target, empty: none. `taught`: which of the calls teach what is normal there."""
+        place, names = numbered(endpoints)
+        endpoint = place[batch.target]
+        order = np.argsort(endpoint, kind="stable")
+        for number, name in enumerate(names):
+            rows = order[np.searchsorted(endpoint[order], number) : np.searchsorted(endpoint[order], number, side="right")]
+            if not name:
+                self._unmatched += len(rows)
+            elif len(rows):
+                self._endpoint(name, float(batch.ts[rows[0]])).learn(batch, rows, rows[taught[rows]])
+        taught = taught & np.array([bool(name) for name in names], dtype=np.bool_)[endpoint]
+        senders, principals = numbered([sender.principal for sender in batch.senders])
+        for number, principal, times in to_counts(endpoint[taught], senders[batch.sender[taught]]):
+            _count(self._endpoints[names[number]].principals, principals[principal], _MAX_PRINCIPALS, times)
+        self._add_schemes(batch, endpoint, names, taught)
 
-        `shape` is the call's, None: not made yet.
-        """
-        if not endpoint:
-            self._unmatched += 1
-            return
-        learner = self._endpoints.get(endpoint)
+    def _add_schemes(self, batch: Batch, endpoint: Ids, names: Sequence[str], taught: Mask) -> None:
+        of_parameter = [_scheme(one.text) if one.key == "header:authorization" else "" for one in batch.parameters]
+        scheme, schemes = numbered(["", *of_parameter])
+        sent = scheme[batch.sent + 1]
+        there = (sent > 0) & taught[batch.owner]
+        for number, one, times in to_counts(endpoint[batch.owner[there]], sent[there]):
+            _count(self._endpoints[names[number]].schemes, schemes[one], _MAX_STATUSES, times)
+
+    def _endpoint(self, name: str, ts: float) -> _EndpointLearner:
+        learner = self._endpoints.get(name)
         if learner is None:
-            learner = self._endpoints[endpoint] = _EndpointLearner(record.ts)
-        learner.update(record, call, (shape or to_shape(call)).keys, taught=taught)
+            learner = self._endpoints[name] = _EndpointLearner(ts)
+        return learner
 
     def merge(self, other: "DescriptionLearner") -> None:
         """Take over another's calls; the other stays as it is."""

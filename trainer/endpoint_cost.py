@@ -6,8 +6,11 @@ In: one workload's records with their outcomes. Out: for each endpoint, how many
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+import numpy as np
+
 from authz_server.engine.record import CallRecord
 from authz_server.engine.volume import own_key
+from trainer.batch import Batch
 
 __all__ = ["HEAVY", "CostLearner"]
 
@@ -31,15 +34,32 @@ class CostLearner:
 
     def update(self, record: CallRecord, endpoint: str) -> None:
         """Count one call, at an endpoint or, empty, at none."""
-        self.calls += 1
-        _count(self.sessions, record.session)
-        _count(self.addresses, record.address if record.address != record.session else "")
-        if record.status is None or not endpoint:
-            return
-        if record.resp_size is not None:
-            _add(self._size, endpoint, record.resp_size)
-        if record.duration_ms is not None:
-            _add(self._time, endpoint, record.duration_ms)
+        self.count(record.session, record.address, 1)
+        if record.status is not None and endpoint:
+            self.add(endpoint, record.resp_size, record.duration_ms)
+
+    def count(self, session: str, address: str, calls: int) -> None:
+        """Count calls of one session and address."""
+        self.calls += calls
+        _count(self.sessions, session, calls)
+        _count(self.addresses, address if address != session else "", calls)
+
+    def add(self, endpoint: str, size: int | None, duration_ms: float | None) -> None:
+        """Count what one call that ended cost, as far as known."""
+        if size is not None:
+            _add(self._size, endpoint, size)
+        if duration_ms is not None:
+            _add(self._time, endpoint, duration_ms)
+
+    def learn(self, batch: Batch, endpoints: Sequence[str]) -> None:
+        """Count all calls of a batch; `endpoints`: of each target, empty: none."""
+        for sender, calls in zip(batch.senders, np.bincount(batch.sender, minlength=len(batch.senders)).tolist(), strict=True):
+            self.count(sender.session, sender.address, calls)
+        if any(size is not None for size in batch.resp_size) or any(ms is not None for ms in batch.duration_ms):
+            columns = zip(batch.target.tolist(), batch.status, batch.resp_size, batch.duration_ms, strict=True)
+            for target, status, size, duration_ms in columns:
+                if status is not None and endpoints[target]:
+                    self.add(endpoints[target], size, duration_ms)
 
     def heavy(self) -> frozenset[str]:
         """Name the callers that make more than `HEAVY` of the calls."""
@@ -72,6 +92,6 @@ def _add(totals: dict[str, list[float]], endpoint: str, amount: float) -> None:
     total[1] += amount
 
 
-def _count(counts: dict[str, int], who: str) -> None:
-    if who and (who in counts or len(counts) < _MAX_COUNTED):
-        counts[who] = counts.get(who, 0) + 1
+def _count(counts: dict[str, int], who: str, calls: int) -> None:
+    if calls and who and (who in counts or len(counts) < _MAX_COUNTED):
+        counts[who] = counts.get(who, 0) + calls

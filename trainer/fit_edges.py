@@ -4,7 +4,6 @@ A principal is normal at an endpoint after `QUORUM` calls in two separate window
 other callers' word can't be asked for, and nobody but the workload can bring its certificate.
 """
 
-from collections import Counter as Tally
 from typing import Final
 
 from authz_server.engine.edges import EdgeModel, Edges
@@ -14,8 +13,6 @@ from trainer.support import QUORUM, Counter, Quorum, Support
 
 __all__ = ["EdgeLearner"]
 
-_GATHERED: Final = 2048
-"""Calls that are gathered before they are counted."""
 _MAX_PRINCIPALS: Final = 10_000
 _MAX_EDGES: Final = 1_000
 """Principals of one endpoint; where there are more, certificates are given to people, and who is new says nothing."""
@@ -28,30 +25,18 @@ class EdgeLearner:
         self._principals: Counter[str] = Counter(_MAX_PRINCIPALS)
         self._endpoints: dict[str, Counter[str]] = {}
         self._calls: dict[str, int] = {}
-        self._gathered: list[tuple[str, str]] = []
-        self._window = 0
 
-    def update(self, endpoint: str, principal: str, window: int = 0) -> None:
-        """Count one teaching call."""
-        if window != self._window or len(self._gathered) > _GATHERED:
-            self._count()
-            self._window = window
-        self._gathered.append((endpoint, principal))
-
-    def _count(self) -> None:
-        for (endpoint, principal), times in Tally(self._gathered).items():
-            self._principals.add(principal, principal, self._window, times)
-            counter = self._endpoints.get(endpoint)
-            if counter is None:
-                counter = self._endpoints[endpoint] = Counter(_MAX_EDGES)
-            counter.add(principal, principal, self._window, times)
-            self._calls[endpoint] = self._calls.get(endpoint, 0) + times
-        self._gathered.clear()
+    def update(self, endpoint: str, principal: str, window: int = 0, times: int = 1) -> None:
+        """Count so many teaching calls of one window."""
+        self._principals.add(principal, principal, window, times)
+        counter = self._endpoints.get(endpoint)
+        if counter is None:
+            counter = self._endpoints[endpoint] = Counter(_MAX_EDGES)
+        counter.add(principal, principal, window, times)
+        self._calls[endpoint] = self._calls.get(endpoint, 0) + times
 
     def merge(self, other: "EdgeLearner") -> None:
         """Take over another's calls; the other stays as it is."""
-        self._count()
-        other._count()
         self._principals.merge(other._principals)
         for endpoint, counter in other._endpoints.items():
             self._endpoints.setdefault(endpoint, Counter(_MAX_EDGES)).merge(counter)
@@ -60,14 +45,12 @@ class EdgeLearner:
 
     def pool(self, prior: Prior, quorum: Quorum) -> None:
         """Tell the prior how often a new caller came, for the workload and for each endpoint."""
-        self._count()
         prior.add(FindingCode.UNKNOWN_PRINCIPAL, sum(self._calls.values()), _rare(self._principals, quorum))
         for endpoint, counter in self._endpoints.items():
             prior.add(FindingCode.UNKNOWN_EDGE, self._calls[endpoint], _rare(counter, quorum))
 
     def finish(self, prior: Prior, quorum: Quorum) -> EdgeModel:
         """Make the model; `prior` has pooled all contexts."""
-        self._count()
         n = sum(self._calls.values())
         if self._principals.overflowed:
             return EdgeModel(n)

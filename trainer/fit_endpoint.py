@@ -5,7 +5,7 @@ like data: many distinct ones below the same parent, few repeats, same continuat
 and their counts, and the number of paths kept is bounded: beyond the limit those with the smallest hashes stay, exactly counted.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Final, Protocol
@@ -62,9 +62,15 @@ class EndpointLearner:
 
     def update(self, call: Addressed, caller: str, window: int = 0) -> None:
         """Count one call."""
-        named = call.method == CONNECTION  # a port is what is called
-        tokens = tuple([one.text if named else _token(one.text, one.length <= MAX_NAME) for one in call.segments])
-        self._support((call.method, tokens)).add(caller, window)
+        support = Support()
+        support.add(caller, window)
+        self.add(call.method, call.segments, support)
+
+    def add(self, method: str, segments: Iterable[Segment], support: Support) -> None:
+        """Count calls of one method and path."""
+        named = method == CONNECTION  # a port is what is called
+        tokens = tuple([one.text if named else _token(one.text, one.length <= MAX_NAME) for one in segments])
+        self._support((method, tokens)).merge(support)
 
     def merge(self, other: "EndpointLearner") -> None:
         """Take over another's counts."""
@@ -152,26 +158,43 @@ class _Node:
             child.collapse()
 
     def _alike(self) -> list[list[str]]:
-        """Group the named children by what follows them: methods if they end a path, and their own children's names."""
-        groups: list[tuple[set[str], list[str]]] = []
+        """Group the named children by what follows them, directly or, where data follow, behind these."""
+        groups: list[tuple[set[str], set[str], list[str]]] = []
         names = [token for token in self.children if token not in (WILDCARD, "")]
         for token in sorted(names, key=lambda t: (-self.children[t].total.count, t)):
             child = self.children[token]
-            follows = {f"{method} " for method in child.methods} | set(child.children)
-            for known, group in groups:
-                if len(known & follows) * 2 >= min(len(known), len(follows)):
+            follows, behind = child.follows(), child.behind()
+            for known, known_behind, group in groups:
+                if _overlap(known, follows) or _overlap(known_behind, behind):
                     known |= follows
+                    known_behind |= behind
                     group.append(token)
                     break
             else:
-                groups.append((follows, [token]))
-        return [group for _, group in groups if len(group) >= _MIN_DISTINCT]
+                groups.append((follows, behind, [token]))
+        return [group for _, _, group in groups if len(group) >= _MIN_DISTINCT]
+
+    def follows(self) -> set[str]:
+        """Name what follows: methods, if a path ends here, and the next names."""
+        return {f"{method} " for method in self.methods} | set(self.children)
+
+    def behind(self) -> set[str]:
+        """Name what follows the children: all that data have in common that data follow, as in /{*}/{*}/issues."""
+        found: set[str] = set()
+        for child in self.children.values():
+            found |= child.follows()
+        return found
 
     def endpoints(self, prefix: Tokens) -> list[tuple[str, Tokens, Support]]:
         found = [(method, prefix, support) for method, support in self.methods.items()]
         for token, child in self.children.items():
             found += child.endpoints((*prefix, token))
         return found
+
+
+def _overlap(one: set[str], other: set[str]) -> bool:
+    """Tell whether at least half of the smaller set is in the other one; nothing is like nothing."""
+    return bool(one) and bool(other) and len(one & other) * 2 >= min(len(one), len(other))
 
 
 def _behaves_like_data(children: list[_Node]) -> bool:

@@ -6,16 +6,18 @@ learned. Bounded: request ids that are under way, calls of one, and sets of what
 """
 
 from collections import OrderedDict
+from collections.abc import Mapping
 from itertools import combinations
 from typing import Final, NamedTuple
 
 from authz_server.engine.canonical import to_workload
+from authz_server.engine.endpoint import EndpointTable
 from authz_server.engine.finding import FindingCode
 from authz_server.engine.follow import Follow, Follows, Place, outcome_class
 from authz_server.engine.record import CallRecord
 from trainer.eligible import calibrates
-from trainer.partial_record import SurveyedCall
 from trainer.prior import Prior
+from trainer.trail import Trail
 
 __all__ = ["FollowLearner"]
 
@@ -74,18 +76,35 @@ class FollowLearner:
         self._under_way: OrderedDict[str, list[_Seen]] = OrderedDict()
         self._caused: dict[tuple[Place, str], _Caused] = {}
 
-    def update(self, record: CallRecord | SurveyedCall, endpoint: str) -> None:
+    def update(self, record: CallRecord, endpoint: str) -> None:
         """Take one call; `endpoint` is the one that its workload's model matches, empty: none."""
-        if not record.request_id or not endpoint:
-            return
-        calls = self._under_way.get(record.request_id)
+        if record.request_id and endpoint:
+            outcome = outcome_class(record.status or 0) if calibrates(record) else None
+            seen = _Seen((record.workload, endpoint), to_workload(record.principal, "", ""), outcome, record.ts)
+            self._add(record.request_id, seen)
+
+    def learn(self, trail: Trail, tables: Mapping[str, EndpointTable]) -> None:
+        """Take calls of all workloads; `tables` match the endpoints of those that have a model."""
+        places: list[Place | None] = []
+        for target in trail.targets:
+            table = tables.get(target.workload)
+            endpoint = table.match(target.method, target.segments)[0] if table is not None else ""
+            places.append((target.workload, endpoint) if endpoint else None)
+        sources = [to_workload(principal, "", "") for principal in trail.principals]
+        columns = zip(trail.request_id, trail.target, trail.principal, trail.status, trail.teaches, trail.ts, strict=True)
+        for request_id, target, principal, status, teaches, ts in columns:
+            place = places[target]
+            if place is not None:
+                self._add(request_id, _Seen(place, sources[principal], outcome_class(status or 0) if teaches else None, ts))
+
+    def _add(self, request_id: str, seen: _Seen) -> None:
+        calls = self._under_way.get(request_id)
         if calls is None:
-            calls = self._under_way[record.request_id] = []
+            calls = self._under_way[request_id] = []
             if len(self._under_way) > _UNDER_WAY:
                 self._close(self._under_way.popitem(last=False)[1])
-        outcome = outcome_class(record.status or 0) if calibrates(record) else None
         if len(calls) < _MAX_CALLS:
-            calls.append(_Seen((record.workload, endpoint), to_workload(record.principal, "", ""), outcome, record.ts))
+            calls.append(seen)
 
     def finish(self) -> dict[str, Follows]:
         """Make the rules, by workload."""

@@ -3,31 +3,32 @@
 Mergeable: the model of some blocks of the traffic is made by the merge of their learners.
 """
 
-from collections.abc import Iterable
+from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 import msgspec
 
-from authz_server.engine.call import Call
 from authz_server.engine.endpoint import EndpointTable, path_parameters
 from authz_server.engine.finding import FindingCode
 from authz_server.engine.history import CallerHistory
 from authz_server.engine.model import WorkloadModel
 from authz_server.engine.numeric import NumericModel
 from authz_server.engine.parameters import EndpointProfile
-from authz_server.engine.record import CallRecord
 from trainer.call_sample import CallSample
-from trainer.eligible import caller_of, succeeded
 from trainer.fit_edges import EdgeLearner
 from trainer.fit_parameters import EndpointProfileLearner, SharedLearner
 from trainer.fit_sequence import SequenceLearner
 from trainer.kin import to_kin
+from trainer.lesson import SHARED, Lesson
+from trainer.names_learner import NamesLearner
 from trainer.prior import Prior
-from trainer.shape import Shape
+from trainer.segments import to_segments
+from trainer.shape import to_combination
 from trainer.support import WINDOWS, Quorum
 from trainer.survey import Survey
 
-__all__ = ["NUMERIC", "ModelLearner", "Plan", "merged"]
+__all__ = ["NUMERIC", "ModelLearner", "Plan", "finish_blocks"]
 
 NUMERIC: Final[frozenset[FindingCode]] = frozenset()
 """The models of the numeric view that are learned by default: none earns its cost (`python -m bench.numeric`, 2026-11)."""
@@ -50,7 +51,8 @@ class Plan:
         persistent, _ = survey.failing.finish(Quorum(self.quorum.heavy, _PERSISTENT))
         self.failing = frozenset(persistent)
         """Endpoints that clients call and are refused at all the time: what fails there is normal, and teaches too."""
-        self.table = EndpointTable({*succeeding, *persistent})
+        self.endpoints = sorted({*succeeding, *persistent})
+        self.table = EndpointTable(self.endpoints)
         self.gap = survey.gaps.finish()
 
 
@@ -65,36 +67,49 @@ class ModelLearner:
         self._edges = EdgeLearner()
         self._sample = CallSample(_MAX_SAMPLE if plan.numeric else 0)
 
-    def update(
-        self, record: CallRecord, call: Call, endpoint: str, history: CallerHistory | None, window: int, shape: Shape
-    ) -> None:
-        """Learn one teaching call of this shape; `history` is its caller's before it, None: the caller has no session."""
-        caller = caller_of(record)
-        if caller in self._plan.quorum.heavy:
-            caller = ""  # a population: each of its calls counts as a caller of its own, and what it brings in bulk is no spray
+    def learn(self, lesson: Lesson) -> None:
+        """Learn what teaching calls say, each by itself."""
+        for endpoint, key, look, support in lesson.looks():
+            self._names(endpoint).add_look(key, look, support)
+        for endpoint, key, bucket, support in lesson.numbers():
+            if (learner := self._names(endpoint).learners.get(key)) is not None:
+                learner.add_number(bucket, support)
+        for endpoint, key, values in lesson.values():
+            if (learner := self._names(endpoint).learners.get(key)) is not None:
+                learner.add_values(values)
+        for endpoint, number, succeeded, support in lesson.forms():
+            form = lesson.batch.forms[number]
+            self._shared.add_flags(form.flags, support)
+            self._profile(endpoint).add_form(to_combination(form.keys), form.body, form.flags, support, succeeded=succeeded)
+        for support in lesson.calls():
+            self._shared.total.merge(support)
+        for window, endpoint, principal, times in lesson.principals():
+            self._edges.update(endpoint, principal, window, times)
+        if self._plan.numeric:
+            self._take_samples(lesson)
+
+    def step(self, endpoint: str, history: CallerHistory, caller: str, window: int) -> None:
+        """Learn one step of a caller, an empty name for one that counts as anonymous, before it is added to its history."""
+        self._sequence.update(endpoint, history, caller, window)
+
+    def _take_samples(self, lesson: Lesson) -> None:
+        batch, taught = lesson.batch, lesson.taught
+        for row, endpoint, window in zip(taught.rows.tolist(), taught.endpoint.tolist(), taught.window.tolist(), strict=True):
+            self._sample.update(batch.ids[row], partial(batch.call, row), taught.endpoints[endpoint], window)
+
+    def _profile(self, endpoint: str) -> EndpointProfileLearner:
         profile = self._profiles.get(endpoint)
         if profile is None:
             profile = self._profiles[endpoint] = EndpointProfileLearner(path_parameters(endpoint))
-        profile.update(call, caller, window, succeeded=succeeded(record), shape=shape)
-        self._shared.update(call, caller, window, shape)
-        self._sample.update(record.id, call, endpoint, window)
-        self._edges.update(endpoint, record.principal, window)
-        if history is not None and record.session not in self._plan.quorum.heavy:
-            self._sequence.update(endpoint, history, caller, window)
+        return profile
 
-    def settle(self) -> None:
-        """Put what was learned so far in its final, smaller form: no more calls are expected soon."""
-        for profile in self._profiles.values():
-            profile.settle()
-        self._shared.settle()
+    def _names(self, endpoint: str) -> NamesLearner:
+        return self._shared.names if endpoint == SHARED else self._profile(endpoint).names
 
     def merge(self, other: "ModelLearner") -> None:
         """Take over another's calls; the other stays as it is."""
         for endpoint, profile in other._profiles.items():
-            mine = self._profiles.get(endpoint)
-            if mine is None:
-                mine = self._profiles[endpoint] = EndpointProfileLearner(path_parameters(endpoint))
-            mine.merge(profile)
+            self._profile(endpoint).merge(profile)
         self._shared.merge(other._shared)
         self._sequence.merge(other._sequence)
         self._sample.merge(other._sample)
@@ -108,7 +123,7 @@ class ModelLearner:
             profile.pool(prior, plan.quorum)
         self._shared.pool(prior, plan.quorum)
         self._edges.pool(prior, plan.quorum)
-        learners = {(name, key): one for name, profile in profiles.items() for key, one in profile.learners.items()}
+        learners = {(name, key): one for name, profile in profiles.items() for key, one in profile.names.learners.items()}
         kin = to_kin(learners, plan.quorum)
         n = self._shared.total.count
         endpoints = {
@@ -127,6 +142,7 @@ class ModelLearner:
             self._surprises(n, prior),
             self._edges.finish(prior, plan.quorum),
             self._numeric(endpoints),
+            segments=to_segments(learners, {name: profile.total for name, profile in profiles.items()}, prior, plan.quorum),
         )
 
     def _numeric(self, endpoints: dict[str, EndpointProfile]) -> NumericModel | None:
@@ -148,9 +164,26 @@ class ModelLearner:
         return {code: prior.surprise(code, n, count) for code, count in rare.items()}
 
 
-def merged(plan: Plan, learners: Iterable[ModelLearner]) -> ModelLearner:
-    """Merge learners into a new one."""
-    together = ModelLearner(plan)
-    for learner in learners:
-        together.merge(learner)
-    return together
+def finish_blocks(plan: Plan, workload: str, blocks: Sequence[ModelLearner]) -> tuple[WorkloadModel, list[WorkloadModel]]:
+    """Make the model of all blocks, and for each block that of all the others."""
+    share = 1 - 1 / len(blocks)
+    later = [_copied(plan, blocks[-1])]  # what the last block taught, then what the last two did, and so on
+    for block in reversed(blocks[1:-1]):
+        later.append(_copied(plan, later[-1]))
+        later[-1].merge(block)
+    so_far = ModelLearner(plan)
+    others = []
+    for block in blocks[:-1]:
+        rest = later.pop()
+        rest.merge(so_far)
+        others.append(rest.finish(workload, share))
+        so_far.merge(block)
+    others.append(so_far.finish(workload, share))
+    so_far.merge(blocks[-1])
+    return so_far.finish(workload), others
+
+
+def _copied(plan: Plan, learner: ModelLearner) -> ModelLearner:
+    copy = ModelLearner(plan)
+    copy.merge(learner)
+    return copy

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping
 from typing import Final, TypeVar
 
 from authz_server.engine.parameters import Interval
-from trainer.parameter_learner import ParameterLearner, Traits, is_formless
+from trainer.look import is_formless
+from trainer.parameter_learner import ParameterLearner, Traits
 from trainer.support import Quorum
 
 __all__ = ["to_kin"]

@@ -1,34 +1,28 @@
 """What one parameter's values look like, learned observation by observation; for `fit_parameters.py`.
 
-Identical observations are counted first and taken apart later, in batches; both steps add up exactly, so the result doesn't
-depend on order or partition. Bounded: some hundred distinct values, structures, lengths and magnitudes.
+An observation is a look (`look.py`), a number and a digest, each with who stands behind it: alike ones are counted first and
+learned at once. All add up exactly, so the result doesn't depend on order or partition. Bounded: some hundred distinct values,
+structures, lengths and magnitudes.
 """
 
-import math
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from authz_server.engine.call import Kind, Parameter
 from authz_server.engine.finding import FindingCode
-from authz_server.engine.observe import is_secret, structure, symbols
-from authz_server.engine.parameters import FORMLESS, Interval, ParameterProfile
+from authz_server.engine.parameters import Interval, ParameterProfile
+from trainer.look import Bucket, Look, to_look, to_number_bucket
 from trainer.prior import Prior
 from trainer.support import QUORUM, Counter, Quorum, Support
 
-__all__ = ["ParameterLearner", "Traits", "is_formless"]
+__all__ = ["ParameterLearner", "Traits"]
 
-_BATCH: Final = 512
 _MAX_VALUES: Final = 128
 _MAX_STRUCTURES: Final = 128
 _MAX_SYMBOLS: Final = 128
 _WORTH_CHECKING: Final = 0.5
 """Below this surprise (a chance of a third) a check tells nothing and only costs."""
 _MAX_ENUMERATION: Final = 64
-
-
-def is_formless(key: str) -> bool:
-    """Tell whether a parameter's structure and values say nothing: people make up passwords, each browser release is new."""
-    return is_secret(key) or key == "header:user-agent" or key.startswith("header:sec-ch-ua")
 
 
 class Traits(NamedTuple):
@@ -41,12 +35,11 @@ class Traits(NamedTuple):
 
 
 class ParameterLearner:
-    """Learns one parameter; `formless`: see `is_formless`."""
+    """Learns one parameter; `formless`: see `look.py`."""
 
     def __init__(self, *, formless: bool = False) -> None:
         self._formless = formless
         self.total = Support()
-        self._batch: dict[Parameter, Support] = {}
         self._kinds: Counter[Kind] = Counter(32)
         self._classes: Counter[int] = Counter(64)
         self._structures: Counter[str] = Counter(_MAX_STRUCTURES)
@@ -57,17 +50,41 @@ class ParameterLearner:
 
     def update(self, parameter: Parameter, caller: str, window: int = 0, times: int = 1) -> None:
         """Count an observation that was made so many times by one caller in one window."""
-        support = self._batch.get(parameter)
-        if support is None:
-            if len(self._batch) >= _BATCH:
-                self.settle()
-            support = self._batch[parameter] = Support()
+        support = Support()
         support.add(caller, window, times)
+        self.add_look(to_look(parameter), support)
+        self.add_values([(parameter.digest, support)])
+        if parameter.number is not None:
+            self.add_number(to_number_bucket(parameter.number), support)
+
+    def add_look(self, look: Look, support: Support) -> None:
+        """Count observations of values that look alike."""
+        self.total.merge(support)
+        self._kinds.add_support(look.kind, support)
+        self._lengths.add_support(look.length, support)
+        classes = look.classes
+        while classes:
+            lowest = classes & -classes
+            self._classes.add_support(lowest, support)
+            classes ^= lowest
+        if look.structure is not None and not self._structures.overflowed:
+            self._structures.add_support(look.structure, support)
+        for mark in look.symbols or ():
+            self._symbols.add_support(mark, support)
+
+    def add_number(self, bucket: Bucket, support: Support) -> None:
+        """Count observations of numbers in one bucket, whose looks are counted too."""
+        self._numbers.add_support(bucket, support)
+
+    def add_values(self, values: Iterable[tuple[str, Support]]) -> None:
+        """Count observations of values, by digest, whose looks are counted too; of no more than matter."""
+        for digest, support in values:
+            if self._values.overflowed:
+                break
+            self._values.add_support(digest, support)
 
     def merge(self, other: "ParameterLearner") -> None:
-        """Take over another's observations."""
-        other.settle()
-        self.settle()
+        """Take over another's observations; the other stays as it is."""
         self.total.merge(other.total)
         self._kinds.merge(other._kinds)
         self._classes.merge(other._classes)
@@ -77,54 +94,13 @@ class ParameterLearner:
         self._lengths.merge(other._lengths)
         self._numbers.merge(other._numbers)
 
-    def settle(self) -> None:
-        """Take apart what was counted so far, which needs less memory then; first what looks alike together."""
-        alike: dict[tuple[Kind, int, int, str, bool], Support] = {}
-        numbers = self._numbers
-        values = self._values
-        for parameter, support in self._batch.items():
-            numeric = parameter.number is not None
-            looks = (parameter.kind, parameter.length, parameter.classes, parameter.text, numeric)
-            together = alike.get(looks)
-            if together is None:
-                together = alike[looks] = Support()
-            together.merge(support)
-            if parameter.number is not None:
-                numbers.add_support(_number_bucket(parameter.number), support)
-            if not values.overflowed:
-                values.add_support(parameter.digest, support)
-        self._batch.clear()
-        for (kind, length, classes, text, numeric), support in alike.items():
-            self.total.merge(support)
-            self._kinds.add_support(kind, support)
-            self._lengths.add_support(_length_bucket(length), support)
-            self._add_classes(classes, support)
-            if not numeric:
-                self._add_text(kind, text, support)
-
-    def _add_text(self, kind: Kind, text: str, support: Support) -> None:
-        if self._formless:
-            return
-        if kind not in FORMLESS and not self._structures.overflowed:
-            self._structures.add_support(structure(text), support)
-        for mark in symbols(text):
-            self._symbols.add_support(mark, support)
-
-    def _add_classes(self, classes: int, support: Support) -> None:
-        while classes:
-            lowest = classes & -classes
-            self._classes.add_support(lowest, support)
-            classes ^= lowest
-
     def traits(self, quorum: Quorum) -> Traits:
         """Tell what makes it like others."""
-        self.settle()
         numbers = _interval(self._numbers.values.items(), quorum)
         return Traits(self.total.count, tuple(self._kinds.normal(quorum)), tuple(self._classes.normal(quorum)), numbers)
 
     def pool(self, prior: Prior, quorum: Quorum) -> None:
         """Tell the prior how often something new came."""
-        self.settle()
         for code, rare in self._rare(quorum).items():
             prior.add(code, self.total.count, rare)
 
@@ -144,7 +120,6 @@ class ParameterLearner:
 
     def finish(self, prior: Prior, quorum: Quorum) -> ParameterProfile:
         """Make the profile."""
-        self.settle()
         n = self.total.count
         surprises = {code: prior.surprise(code, n, rare) for code, rare in self._rare(quorum).items()}
         surprises = {code: amount for code, amount in surprises.items() if amount >= _WORTH_CHECKING}
@@ -159,7 +134,7 @@ class ParameterLearner:
         structures = frozenset(self._structures.normal(quorum)) if FindingCode.STRUCTURE in surprises else None
         return ParameterProfile(
             n,
-            frozenset(self._kinds.normal(quorum)) or frozenset(self._kinds.values),
+            _with_chance(frozenset(self._kinds.normal(quorum)) or frozenset(self._kinds.values)),
             sum(self._classes.normal(quorum)),
             lengths or Interval(0, 0),
             surprises,
@@ -170,24 +145,9 @@ class ParameterLearner:
         )
 
 
-Bucket = tuple[float, float]
-"""Both ends, the values in between being taken as alike."""
-
-
-def _length_bucket(length: int) -> Bucket:
-    """Lengths beyond 64 to about 3 %: as many distinct ones as are worth telling apart."""
-    step = 1 << max(0, length.bit_length() - 6)
-    low = length // step * step
-    return low, low + step - 1
-
-
-def _number_bucket(number: float) -> Bucket:
-    """Numbers beyond 100, and fractions, to two significant digits: bounded in number, never narrower than what was seen."""
-    if number == 0 or (abs(number) <= 100 and number == int(number)):
-        return number, number
-    step = 10.0 ** (math.floor(math.log10(abs(number))) - 1)
-    low = math.floor(number / step) * step
-    return float(f"{low:.12g}"), float(f"{low + step:.12g}")
+def _with_chance(kinds: frozenset[Kind]) -> frozenset[Kind]:
+    """Add what normal values are by chance: one hash in 43 of eight hexadecimal digits has no letter and reads as an integer."""
+    return kinds | {Kind.INTEGER} if Kind.HEX in kinds else kinds
 
 
 def _interval(supports: Iterable[tuple[Bucket, Support]], quorum: Quorum) -> Interval | None:

@@ -1,44 +1,49 @@
-"""Recorded calls with fewer fields, for the passes over a store that need no more: what isn't asked for isn't decoded."""
+"""Recorded calls as training reads them: parameters stay the bytes they are stored as, since most of them repeat.
+
+What isn't asked for isn't decoded, and what is, is decoded once for all that are alike (`batch_builder.py`).
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Final
 
 import msgspec
 
-__all__ = ["CountedCall", "PathSegment", "SurveyedCall"]
+from authz_server.engine.call import BodyKind, Flag
+from authz_server.engine.record import CallRecord, encode_record
+
+__all__ = ["NOTHING", "StoredCall", "to_stored"]
+
+NOTHING: Final = msgspec.Raw(b"[]")
 
 
-class CountedCall(msgspec.Struct, frozen=True, gc=False):
-    """What tells whether a call counts, and whose it is."""
-
-    id: str
-    ts: float
-    workload: str
-    principal: str = ""
-    session: str = ""
-    address: str = ""
-    verdict: str = ""
-    label: int | None = None
-    split: str | None = None
-
-
-class PathSegment(msgspec.Struct, frozen=True, gc=False):
-    """What finds a call's endpoint."""
-
-    length: int
-    text: str
-
-
-class SurveyedCall(msgspec.Struct, frozen=True, gc=False):
-    """What tells where a call went, when, from whom, and how it ended."""
+class StoredCall(msgspec.Struct, frozen=True, gc=False):
+    """A CallRecord without what people alone read, its path segments and parameters not decoded."""
 
     id: str
     ts: float
     workload: str
     method: str
-    segments: tuple[PathSegment, ...] = ()
+    segments: msgspec.Raw = NOTHING
+    parameters: tuple[msgspec.Raw, ...] = ()
+    flags: tuple[Flag, ...] = ()
     principal: str = ""
     session: str = ""
     address: str = ""
+    body: BodyKind = BodyKind.NONE
+    body_size: int = 0
     request_id: str = ""
     verdict: str = ""
     status: int | None = None
+    resp_size: int | None = None
+    duration_ms: float | None = None
     label: int | None = None
     split: str | None = None
+    port: int = 0
+
+
+_decode = msgspec.json.Decoder(StoredCall).decode
+
+
+def to_stored(records: Iterable[CallRecord]) -> Iterator[StoredCall]:
+    """Give records in memory as a store would give them."""
+    return (_decode(encode_record(record)) for record in records)

@@ -1,12 +1,18 @@
 """Precedence rules from sessions: what had come before each step, counted; then the rules that nearly every step obeyed.
 
 Three forms (`engine/sequence.py`): ever before, since a step, once for each time. Rules that follow from others are marked. The
-latter two are of changing steps alone (all methods but the safe ones of RFC 9110, 9.2.1), since reading changes nothing and is
-done at any time, in other tabs too; to have come before at all, reading steps need and are needed as well. Bounded by the square
-of the endpoints, and by the cube of the changing ones, of which a caller's `_MAX_ENDPOINTS` latest are paired up.
+latter two guard changing steps alone (all methods but the safe ones of RFC 9110, 9.2.1), since reading changes nothing and is
+done at any time, in other tabs too. A reading step may be needed each time (the page with the form, the invitation that is
+accepted) or at all, not since another. Bounded by the square of the endpoints, and by the cube of the changing ones, of which a
+caller's `_MAX_ENDPOINTS` latest are paired up.
+
+Of those that need a reading step each time some hold by chance: as often as others like them were broken just once (Good 1953:
+what is still to come of a kind is about what came once). So they are kept from that support on where hardly any was. Whoever
+breaks many on purpose can switch this form off, not the others.
 """
 
 from collections import defaultdict
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -32,6 +38,9 @@ _STRICT_SURPRISE: Final = 3.5
 _MAX_BROKEN: Final = 3
 """Times that a rule may have been broken: as often as one caller may break it for once, and no rule is better than a loose one,
 since every normal step that breaks a rule is a false alarm."""
+_ODD_SHARE: Final = 2e-5
+"""Share of the steps that may be the only one to break a candidate with as much support as a reading step that is needed each
+time must have: a session has dozens of steps, and is to be alarmed once in a thousand, for other reasons too."""
 _MAX_BROKEN_SHARE: Final = 1e-4
 """Share of the steps that may have broken it where there are very many."""
 _MAX_SURPLUS: Final = 1
@@ -96,7 +105,7 @@ class PrecedenceLearner:
             for needs, _ in recent:
                 guard.ever[needs] += 1
             if not endpoint.startswith(_SAFE):
-                for needs in changing:
+                for needs, _ in recent:
                     excess = times + 1 - history.counts[needs]
                     for surplus in range(max(0, excess), _MAX_SURPLUS + 1):
                         guard.each[surplus][needs] += 1
@@ -117,11 +126,30 @@ class PrecedenceLearner:
         candidates: Candidates = {}
         for endpoint, guard in self._guards.items():
             candidates |= _candidates(endpoint, guard, quorum, share)
+        floor = _floor(self._guards)
+        candidates = {key: rule for key, rule in candidates.items() if rule.n > floor or not _reads_each(key)}
         found: dict[str, list[PrecedenceRule]] = defaultdict(list)
         direct = _minimal(candidates)
         for key, rule in candidates.items():
             found[key[0]].append(rule if key in direct else msgspec.structs.replace(rule, implied=True))
         return {endpoint: _strongest(rules) for endpoint, rules in sorted(found.items())}
+
+
+def _reads_each(key: tuple[str, str, str, int]) -> bool:
+    """Tell whether a candidate needs a reading step each time."""
+    return key[3] >= 0 and key[2].startswith(_SAFE)
+
+
+def _floor(guards: Mapping[str, _Guard]) -> int:
+    """Find the support above which hardly any candidate that needs a reading step each time was broken once."""
+    once: list[int] = []
+    for guard in guards.values():
+        n = guard.whole.count
+        readings = {needs for each in guard.each for needs, obeyed in each.items() if obeyed == n - 1 and needs.startswith(_SAFE)}
+        once += [n] * len(readings)
+    once.sort(reverse=True)
+    allowed = int(_ODD_SHARE * sum(guard.whole.count for guard in guards.values()))
+    return once[allowed] if len(once) > allowed else 0
 
 
 def _candidates(endpoint: str, guard: _Guard, quorum: Quorum, share: float) -> Candidates:

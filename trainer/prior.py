@@ -27,6 +27,7 @@ class Prior:
         self._share = share
         self._seen: dict[tuple[FindingCode, int], float] = defaultdict(float)
         self._rare: dict[tuple[FindingCode, int], float] = defaultdict(float)
+        self._rates: dict[tuple[FindingCode, int], float] = {}
 
     def add(self, code: FindingCode, n: int, rare: int) -> None:
         """Pool one context: `rare` new things among `n` observations."""
@@ -34,11 +35,19 @@ class Prior:
         key = (code, n.bit_length())
         self._seen[key] += n
         self._rare[key] += rare / self._share
+        self._rates.clear()
 
     def surprise(self, code: FindingCode, n: int, rare: int) -> float:
         """Tell -log10 of the chance that the next observation of a context is new."""
         n, new = round(n / self._share), rare / self._share
-        ages = range(n.bit_length() - 1, n.bit_length() + 2)
-        seen = sum(self._seen.get((code, age), 0.0) for age in ages)
-        pooled = sum(self._rare.get((code, age), 0.0) for age in ages)
-        return round(surprise(chance_of_new(n, new, (pooled + _NEVER_SURE) / (seen + _NEVER_SURE))), 4)
+        return round(surprise(chance_of_new(n, new, self._rate(code, n.bit_length()))), 4)
+
+    def _rate(self, code: FindingCode, age: int) -> float:
+        """Tell how often something new came in contexts of that age, and of those next to it."""
+        rate = self._rates.get((code, age))
+        if rate is None:
+            ages = range(age - 1, age + 2)
+            seen = sum(self._seen.get((code, one), 0.0) for one in ages)
+            rare = sum(self._rare.get((code, one), 0.0) for one in ages)
+            rate = self._rates[code, age] = (rare + _NEVER_SURE) / (seen + _NEVER_SURE)
+        return rate

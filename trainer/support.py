@@ -3,13 +3,26 @@
 One caller can't teach the model, and neither can one burst: a value is normal only after `QUORUM` distinct callers brought it,
 in at least `MIN_WINDOWS` separate windows (open-appsec asks for three sources and five windows). Calls without any caller
 identity count as a caller each, since there is nothing to tell them apart by; so do the calls of a heavy caller, which is not a
-person but a population (a gateway, a service account) or all the traffic there is.
+person but a population (a gateway, a service account) or all the traffic there is, and those of a service: a certificate with
+fewer than `QUORUM` callers behind it, that has been calling in `SERVICE_WINDOWS` windows. Inside a mesh few endpoints have three
+services that call them; the others would never be learned.
 """
 
 from collections.abc import Hashable, Iterable, Mapping
 from typing import Final, Generic, TypeVar
 
-__all__ = ["HEAVY_SHARE", "QUORUM", "WINDOWS", "CallerCounts", "Counter", "Quorum", "Support", "rare_callers", "sprayed"]
+__all__ = [
+    "HEAVY_SHARE",
+    "QUORUM",
+    "SERVICE_WINDOWS",
+    "WINDOWS",
+    "CallerCounts",
+    "Counter",
+    "Quorum",
+    "Support",
+    "rare_callers",
+    "sprayed",
+]
 
 QUORUM: Final = 3
 """Distinct callers that make a value normal."""
@@ -20,6 +33,10 @@ WINDOWS: Final = 32
 """Windows that a workload's traffic is cut into, with as many calls each."""
 HEAVY_SHARE: Final = 0.05
 """Share of a workload's teaching calls from which on a caller is a population."""
+SERVICE_WINDOWS: Final = 5
+"""Windows in which a service must have called before its calls count for themselves: the five that open-appsec asks for."""
+_MAX_SERVICES: Final = 64
+"""Principals of one workload; where there are more, certificates are given to people, and each is one caller."""
 _MAX_COUNTED: Final = 200_000
 
 Value = TypeVar("Value", bound=Hashable)
@@ -49,12 +66,18 @@ class CallerCounts:
     def __init__(self) -> None:
         self._counts: dict[str, int] = {}
         self._total = 0
+        self._principals: dict[str, Support] = {}
 
-    def add(self, caller: str) -> None:
-        """Count one call; the empty caller is anonymous."""
-        self._total += 1
+    def add(self, caller: str, times: int = 1) -> None:
+        """Count so many calls; the empty caller is anonymous."""
+        self._total += times
         if caller and (caller in self._counts or len(self._counts) < _MAX_COUNTED):
-            self._counts[caller] = self._counts.get(caller, 0) + 1
+            self._counts[caller] = self._counts.get(caller, 0) + times
+
+    def behind(self, principal: str, caller: str, window: int, times: int = 1) -> None:
+        """Take note of who calls with a principal's certificate, in a window; the empty one is nobody's."""
+        if principal:
+            self._principal(principal).add(caller, window, times)
 
     def merge(self, other: "CallerCounts") -> None:
         """Take over another's counts."""
@@ -62,28 +85,45 @@ class CallerCounts:
         for caller, count in other._counts.items():
             if caller in self._counts or len(self._counts) < _MAX_COUNTED:
                 self._counts[caller] = self._counts.get(caller, 0) + count
+        for principal, support in other._principals.items():
+            self._principal(principal).merge(support)
 
     def finish(self) -> Quorum:
-        """Name the heavy callers."""
-        heavy = (caller for caller, count in self._counts.items() if count >= HEAVY_SHARE * self._total)
+        """Name the heavy callers, services among them."""
+        heavy = {caller for caller, count in self._counts.items() if count >= HEAVY_SHARE * self._total}
+        if len(self._principals) <= _MAX_SERVICES:
+            heavy.update(*[support.callers for support in self._principals.values() if _is_service(support)])
         return Quorum(heavy, MIN_WINDOWS)
+
+    def _principal(self, principal: str) -> "Support":
+        found = self._principals.get(principal)
+        if found is None:
+            found = Support()
+            if len(self._principals) <= _MAX_SERVICES:  # one more than count, so that too many stay too many
+                self._principals[principal] = found
+        return found
+
+
+def _is_service(support: "Support") -> bool:
+    return len(support.callers) < QUORUM and support.windows.bit_count() >= SERVICE_WINDOWS
 
 
 class Support:
     """`count` observations by `anonymous` callers and the named `callers`, of which at most `QUORUM` are kept.
 
-    `windows` is a bit mask of those in which it was observed.
+    Those kept are the first by name. `windows` is a bit mask of those in which it was observed.
 
-    Merging is associative and commutative, and min(callers, QUORUM) is exact however the traffic was cut.
+    Merging is associative and commutative, so it doesn't matter how the traffic was cut or in which order it came.
     """
 
     __slots__ = ("anonymous", "callers", "count", "windows")
 
-    def __init__(self) -> None:
-        self.count = 0
-        self.anonymous = 0
-        self.callers: tuple[str, ...] = ()
-        self.windows = 0
+    def __init__(self, count: int = 0, anonymous: int = 0, callers: tuple[str, ...] = (), windows: int = 0) -> None:
+        """Begin with so many observations; `callers` sorted and distinct."""
+        self.count = count
+        self.anonymous = anonymous
+        self.callers = callers
+        self.windows = windows
 
     def add(self, caller: str, window: int = 0, times: int = 1) -> None:
         """Count so many observations by one caller in a window, 0 to `WINDOWS` - 1; the empty caller is anonymous."""
@@ -91,16 +131,17 @@ class Support:
         self.windows |= 1 << window
         if not caller:
             self.anonymous += times
-        elif caller not in self.callers and len(self.callers) < QUORUM:
-            self.callers = (*self.callers, caller)
+        elif caller not in self.callers and (len(self.callers) < QUORUM or caller < self.callers[-1]):
+            self.callers = tuple(sorted((*self.callers, caller))[:QUORUM])
 
     def merge(self, other: "Support") -> None:
         """Take over another's observations."""
         self.count += other.count
         self.anonymous += other.anonymous
         self.windows |= other.windows
-        if other.callers and self.callers != other.callers:
-            self.callers = tuple(sorted({*self.callers, *other.callers})[:QUORUM])
+        callers = other.callers
+        if callers and callers != self.callers:
+            self.callers = tuple(sorted({*self.callers, *callers})[:QUORUM]) if self.callers else callers
 
 
 class Counter(Generic[Value]):
@@ -124,7 +165,10 @@ class Counter(Generic[Value]):
 
     def add_support(self, value: Value, support: Support) -> None:
         """Count many observations of a value at once."""
-        self._support(value).merge(support)
+        found = self.values.get(value)
+        if found is None:
+            found = self._support(value)
+        found.merge(support)
 
     def merge(self, other: "Counter[Value]") -> None:
         """Take over another's values."""

@@ -1,11 +1,15 @@
 """What must be known of a workload before its profiles can be learned: endpoints, callers, silences, times. Mergeable."""
 
+import numpy as np
+
 from authz_server.engine.record import CallRecord
+from trainer.batch import Batch, Ids
+from trainer.batch_callers import to_callers
 from trainer.eligible import caller_of, succeeded, was_refused
 from trainer.fit_endpoint import EndpointLearner
 from trainer.fit_sequence import GapLearner
-from trainer.partial_record import SurveyedCall
-from trainer.support import CallerCounts
+from trainer.support import WINDOWS, CallerCounts
+from trainer.tally import Tally
 
 __all__ = ["Survey"]
 
@@ -23,7 +27,28 @@ class Survey:
         self.first_ts = float("inf")
         self.last_ts = float("-inf")
 
-    def update(self, record: CallRecord | SurveyedCall, window: int = 0) -> None:
+    def learn(self, batch: Batch, window: Ids) -> None:
+        """Count calls that may calibrate, each with its window."""
+        self.first_ts = min(self.first_ts, float(batch.ts.min()))
+        self.last_ts = max(self.last_ts, float(batch.ts.max()))
+        sessions = [sender.session for sender in batch.senders]
+        for sender, ts in zip(batch.sender.tolist(), batch.ts.tolist(), strict=True):
+            if sessions[sender]:
+                self.gaps.update(sessions[sender], ts)
+        callers, caller = to_callers(batch, frozenset())
+        for name, times in zip(callers, np.bincount(caller, minlength=len(callers)).tolist(), strict=True):
+            self.callers.add(name, times)
+        pairs, counts = np.unique(batch.sender * WINDOWS + window, return_counts=True)
+        for pair, times in zip(pairs.tolist(), counts.tolist(), strict=True):
+            sender = batch.senders[pair // WINDOWS]
+            self.callers.behind(sender.principal, caller_of(sender), pair % WINDOWS, times)
+        self.teaching += int(batch.succeeded.sum())
+        for learner, rows in ((self.endpoints, batch.succeeded), (self.failing, batch.refused)):
+            target = batch.target[rows]
+            for _, one, support in Tally(window[rows], np.zeros_like(target), target, caller[rows], callers):
+                learner.add(batch.targets[one].method, batch.segments(one), support)
+
+    def update(self, record: CallRecord, window: int = 0) -> None:
         """Count one call that may calibrate."""
         if record.ts < self.first_ts:
             self.first_ts = record.ts
@@ -33,6 +58,7 @@ class Survey:
             self.gaps.update(record.session, record.ts)
         caller = caller_of(record)
         self.callers.add(caller)
+        self.callers.behind(record.principal, caller, window)
         if succeeded(record):
             self.teaching += 1
             self.endpoints.update(record, caller, window)

@@ -10,9 +10,12 @@ from typing import Final
 
 from scipy.stats import binom
 
+from authz_server.engine.decide import to_score
+from authz_server.engine.edges import EDGE_CODES
+from authz_server.engine.finding import Surprise
 from trainer.support import Quorum
 
-__all__ = ["ODD", "Suspects"]
+__all__ = ["ODD", "Suspects", "to_oddity"]
 
 ODD: Final = 2.5
 """Score from which on a held-out call counts as odd: one that the model gives a chance of 1 in 300."""
@@ -30,6 +33,12 @@ class Suspects:
         self._calls: dict[str, int] = {}
         self._odd: dict[str, set[str]] = {}
         self._total = self._total_odd = 0
+
+    def count(self, caller: str, times: int) -> None:
+        """Count held-out calls that nothing is odd about."""
+        self._total += times
+        if caller and (caller in self._calls or len(self._calls) < _MAX_CALLERS):
+            self._calls[caller] = self._calls.get(caller, 0) + times
 
     def update(self, caller: str, score: float, what: str) -> None:
         """Count one held-out call; `what` names the oddest thing about it. Nothing can be said of anonymous ones."""
@@ -57,3 +66,14 @@ class Suspects:
         others = self._total - self._calls[caller]
         share = (self._total_odd - odd + 1) / (others + 1)
         return float(binom.sf(odd - 1, self._calls[caller], min(1.0, share)))
+
+
+def to_oddity(endpoint: str, found: list[Surprise]) -> tuple[float, str]:
+    """Tell how odd a call is apart from who calls, and name the oddest thing about it."""
+    odd = [one for one in found if one.code not in EDGE_CODES]
+    if not odd:
+        return 0.0, ""
+    most = max(odd, key=lambda one: one.amount)
+    # What is sent everywhere alike is one odd thing, not one at each endpoint.
+    where = "" if most.key.startswith(("header:", "cookie:")) else endpoint
+    return to_score(odd), f"{where} {most.code} {most.key} {most.seen}"

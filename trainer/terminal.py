@@ -51,7 +51,7 @@ def _line_by_line(total: int | None) -> Callable[[Imports], None]:
 
 @contextmanager
 def track_training() -> Iterator[Callable[[str, int, int], None]]:
-    """Show how far training is: the phase, calls done, calls in all."""
+    """Show how far training is: the phase, calls done, calls in all, 0 while nobody knows."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield _phase_by_phase()
@@ -67,8 +67,8 @@ def track_training() -> Iterator[Callable[[str, int, int], None]]:
 
         def show(phase: str, done: int, total: int) -> None:
             if phase not in tasks:
-                tasks[phase] = progress.add_task(phase, total=total)
-            progress.update(tasks[phase], completed=done)
+                tasks[phase] = progress.add_task(phase)
+            progress.update(tasks[phase], completed=done, total=total or done)
 
         yield show
 
@@ -80,6 +80,6 @@ def _phase_by_phase() -> Callable[[str, int, int], None]:
         nonlocal said
         if time.monotonic() - said >= _LINE_SECONDS or done == total:
             said = time.monotonic()
-            say(f"{phase}: {done:,} of {total:,} calls")
+            say(f"{phase}: {done:,} of {total:,} calls" if total else f"{phase}: {done:,} calls")
 
     return show

@@ -1,19 +1,21 @@
 """From a store of calls to a bundle: the trainer's main line.
 
-Four passes over the store, in time order: count; survey (`survey.py`: which endpoints there are, how callers behave); learn
-(`fit_model.py`), in `BLOCKS` blocks of time; and score the calls of each block with what all the other blocks taught, which
-calibrates. So what is published knows all calls, and its p-values come from calls that the scoring model had not seen
-(cross-conformal prediction, Vovk 2015). The blocks are contiguous, so that what is new comes to each scoring model as it comes
-in life.
+The store is read once, into batches (`spool.py`). Then each workload by itself goes through three passes over its batches, in
+time order: survey (`survey.py`: which endpoints there are, how callers behave); learn (`fit_model.py`), in `BLOCKS` blocks of
+time; and score the calls of each block with what all the other blocks taught, which calibrates. So what is published knows all
+calls, and its p-values come from calls that the scoring model had not seen (cross-conformal prediction, Vovk 2015). The blocks
+are contiguous, so that what is new comes to each scoring model as it comes in life.
 """
 
+import gc
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from functools import partial
-from typing import Final, Protocol, TypeVar, cast
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Final
 
 import msgspec
+import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
 
 from authz_server.bundle import write_bundle
@@ -23,13 +25,15 @@ from authz_server.engine.errors import SettingError, TrainingError
 from authz_server.engine.finding import FindingCode
 from authz_server.engine.model import Manifest, WorkloadModel
 from authz_server.engine.record import CallRecord
+from trainer.batch import Batch
 from trainer.calibrate import MIN_OWN, mesh_calibration
 from trainer.description import encode_description
-from trainer.eligible import calibrates, caller_of
+from trainer.eligible import caller_of
 from trainer.fit_follow import FollowLearner
 from trainer.fit_model import NUMERIC
 from trainer.keys import need_own_place
-from trainer.partial_record import CountedCall, SurveyedCall
+from trainer.partial_record import StoredCall, to_stored
+from trainer.spool import Batches, Spool
 from trainer.store import scan
 from trainer.workload_learner import BLOCKS, MAX_SCORED, Change, Learned, WorkloadLearner
 
@@ -42,16 +46,16 @@ _MIN_WORKLOADS: Final = 2
 _MIN_CALLS: Final = 50
 """Below this many teaching calls a workload gets no model: it is watched on."""
 
-Record = TypeVar("Record", bound=CallRecord | CountedCall | SurveyedCall)
+_COLLECTED: Final = 100_000
+"""Objects made after which garbage is looked for, instead of some hundred, so that hardly any time goes into it."""
+
+_KEPT: Final = 40_000
+"""Calls of a workload that stay decoded between its passes."""
+_ROUNDS: Final = 3
+"""Times that a workload is learned, each time without those who turned out to be suspects before."""
+
 Progress = Callable[[str, int, int], None]
-"""Is told a phase, calls done and calls in all."""
-
-
-class Source(Protocol):
-    """Where calls come from: the same ones in time order each time, with all fields or with those that a pass needs."""
-
-    def __call__(self, record_type: type[Record], /) -> Iterable[Record]:
-        """Read them all."""
+"""Is told a phase, calls done and calls in all, 0 while nobody knows."""
 
 
 def train_calls(
@@ -70,7 +74,7 @@ def learn_calls(
     change: Change = lambda model: model,
     numeric: frozenset[FindingCode] = NUMERIC,
 ) -> list[Learned]:
-    """Learn every workload of `records`, which must give the same calls in time order each time it is called.
+    """Learn every workload of `records`, which must give calls in time order.
 
     `numeric`: the models of the numeric view that are learned too.
 
@@ -78,45 +82,91 @@ def learn_calls(
 
     Raises TrainingError when no workload has enough calls.
     """
-    source = _whole(records)
-    return _together(_learn_workloads(source, progress, change, numeric), source)
+    with Spool() as spool:
+        spool.fill(to_stored(records()), lambda done: progress("read", done, 0))
+        return _learn_spool(spool, progress, change, numeric)
 
 
-def _whole(records: Callable[[], Iterable[CallRecord]]) -> Source:
-    """Give records in memory as they are, whichever fields are asked for: they have them all."""
-
-    def read(_: type[Record], /) -> Iterable[Record]:
-        return cast("Iterable[Record]", records())
-
-    return read
-
-
-def _learn_workloads(
-    source: Source,
+def _learn_spool(
+    spool: Spool,
     progress: Progress = lambda *_: None,
     change: Change = lambda model: model,
     numeric: frozenset[FindingCode] = NUMERIC,
+    jobs: int = 1,
 ) -> list[Learned]:
-    learned: dict[str, Learned] = {}
-    left_out: dict[str, frozenset[str]] = {}
-    for last in (False, False, True):
-        found = _round(source, left_out, learned.keys() - left_out.keys(), progress, change, numeric)
-        learned |= {name: workload.finish() for name, workload in found.items()}
-        suspects = {name: workload.suspects() - left_out.get(name, frozenset()) for name, workload in found.items()}
-        suspects = {name: callers for name, callers in suspects.items() if callers}
-        if last or not suspects:
+    workloads = spool.workloads()
+    if jobs == 1:
+        watch = _Watch(progress, sum(batches.calls for batches in workloads))
+        found = [_learn_workload(batches, watch, change, numeric) for batches in workloads]
+    else:
+        found = Parallel(n_jobs=effective_n_jobs(jobs))(delayed(_learn_workload)(batches) for batches in workloads)
+    learned = [one for one in found if not isinstance(one, int)]
+    if not learned:
+        named = zip(workloads, found, strict=True)
+        told = ", ".join(f"{batches.workload or 'unnamed'}: {teaching}" for batches, teaching in named) or "none at all"
+        raise TrainingError(f"expected at least {_MIN_CALLS} successful calls of one workload, got {told}")
+    return _with_follows(_with_mesh(learned), spool) if len(learned) >= _MIN_WORKLOADS else learned
+
+
+def _learn_workload(
+    batches: Batches,
+    watch: Callable[[str, str, Iterable[Batch]], Iterable[Batch]] = lambda _phase, _workload, batches: batches,
+    change: Change = lambda model: model,
+    numeric: frozenset[FindingCode] = NUMERIC,
+) -> Learned | int:
+    """Learn one workload, again without its suspects where there are any; where too few calls teach, tell how many do."""
+    name, calls = batches.workload, batches.calls
+    read: Iterable[Batch] = batches if calls > _KEPT else list(batches)
+    done: WorkloadLearner | None = None
+    left_out: frozenset[str] = frozenset()
+    for further in reversed(range(_ROUNDS)):
+        learner = WorkloadLearner(name, calls, change, numeric)
+        for batch in watch("survey", name, _without(read, left_out)):
+            learner.survey(batch)
+        teaching = learner.surveyed()
+        if teaching < _MIN_CALLS and done is None:
+            return teaching
+        if teaching < _MIN_CALLS:
             break
-        for name, callers in suspects.items():
-            _log.warning("callers_left_out", extra={"fields": {"workload": name, "callers": len(callers)}})
-        left_out = {name: callers | left_out.get(name, frozenset()) for name, callers in suspects.items()}
-    return [one for _, one in sorted(learned.items())]
+        for batch in watch("learn", name, _without(read, left_out)):
+            learner.learn(batch)
+        learner.learned()
+        for batch in watch("calibrate", name, _without(read, left_out)):
+            learner.score(batch)
+        done = learner
+        suspects = learner.suspects() - left_out
+        if not suspects or not further:
+            break
+        _log.warning("callers_left_out", extra={"fields": {"workload": name, "callers": len(suspects)}})
+        left_out |= suspects
+        calls = sum(map(len, _without(read, left_out)))
+    assert done is not None  # the first round either made it or returned
+    return done.finish()
 
 
-def _together(learned: list[Learned], source: Source) -> list[Learned]:
-    """Learn what only all workloads together tell: which calls follow which, in one more pass, and how odd calls are anywhere."""
-    if len(learned) < _MIN_WORKLOADS:
-        return learned
-    return _with_follows(_with_mesh(learned), source)
+def _without(batches: Iterable[Batch], left_out: frozenset[str]) -> Iterator[Batch]:
+    for batch in batches:
+        in_it = np.array([caller_of(sender) not in left_out for sender in batch.senders], dtype=np.bool_)
+        kept = batch.only(in_it[batch.sender]) if left_out else batch
+        if len(kept):
+            yield kept
+
+
+class _Watch:
+    """Tells how far each phase is over all workloads, those learned again counted once."""
+
+    def __init__(self, progress: Progress, total: int) -> None:
+        self._progress = progress
+        self._total = total
+        self._done: dict[tuple[str, str], int] = {}
+
+    def __call__(self, phase: str, workload: str, batches: Iterable[Batch]) -> Iterator[Batch]:
+        done = 0
+        for batch in batches:
+            yield batch
+            done += len(batch)
+            self._done[phase, workload] = max(done, self._done.get((phase, workload), 0))
+            self._progress(phase, sum(calls for (of, _), calls in self._done.items() if of == phase), self._total)
 
 
 def _with_mesh(learned: list[Learned]) -> list[Learned]:
@@ -130,75 +180,15 @@ def _with_mesh(learned: list[Learned]) -> list[Learned]:
     ]
 
 
-def _with_follows(learned: list[Learned], source: Source) -> list[Learned]:
+def _with_follows(learned: list[Learned], spool: Spool) -> list[Learned]:
     tables = {one.model.workload: EndpointTable(one.model.endpoints) for one in learned}
     learner = FollowLearner()
-    for record in source(SurveyedCall):
-        table = tables.get(record.workload)
-        if table is not None and record.split != "test" and record.label != 1:
-            learner.update(record, table.match(record.method, record.segments)[0])
+    for trail in spool.trails():
+        learner.learn(trail, tables)
     follows = learner.finish()
     return [
         one._replace(model=msgspec.structs.replace(one.model, follows=follows.get(one.model.workload, {}))) for one in learned
     ]
-
-
-def _round(
-    source: Source,
-    left_out: Mapping[str, frozenset[str]],
-    done: Collection[str],
-    progress: Progress,
-    change: Change,
-    numeric: frozenset[FindingCode],
-) -> dict[str, WorkloadLearner]:
-    """Run the four passes for all workloads but those that are `done`, without the callers that are `left_out`."""
-
-    def eligible(record_type: type[Record]) -> Iterator[Record]:
-        return (
-            one
-            for one in source(record_type)
-            if calibrates(one) and one.workload not in done and not (left_out and _is_left_out(one, left_out))
-        )
-
-    counts: dict[str, int] = {}
-    for counted in eligible(CountedCall):
-        counts[counted.workload] = counts.get(counted.workload, 0) + 1
-    total = sum(counts.values())
-    workloads = {name: WorkloadLearner(name, calls, change, numeric) for name, calls in sorted(counts.items())}
-    for record in _watched(eligible(SurveyedCall), "survey", total, progress):
-        workloads[record.workload].survey(record)
-    teaching = {name: workload.surveyed() for name, workload in workloads.items()}
-    workloads = {name: workload for name, workload in workloads.items() if teaching[name] >= _MIN_CALLS}
-    if not workloads and not done:
-        found = ", ".join(f"{name or 'unnamed'}: {calls}" for name, calls in teaching.items()) or "none at all"
-        raise TrainingError(f"expected at least {_MIN_CALLS} successful calls of one workload, got {found}")
-    _learn_and_score(workloads, lambda: eligible(CallRecord), total, progress)
-    return workloads
-
-
-def _learn_and_score(
-    workloads: Mapping[str, WorkloadLearner], eligible: Callable[[], Iterator[CallRecord]], total: int, progress: Progress
-) -> None:
-    for record in _watched(eligible(), "learn", total, progress):
-        if record.workload in workloads:
-            workloads[record.workload].learn(record)
-    for workload in workloads.values():
-        workload.learned()
-    for record in _watched(eligible(), "calibrate", total, progress):
-        if record.workload in workloads:
-            workloads[record.workload].score(record)
-
-
-def _is_left_out(record: CallRecord | CountedCall | SurveyedCall, left_out: Mapping[str, frozenset[str]]) -> bool:
-    callers = left_out.get(record.workload)
-    return callers is not None and caller_of(record) in callers
-
-
-def _watched(records: Iterable[Record], phase: str, total: int, progress: Progress) -> Iterator[Record]:
-    for done, record in enumerate(records, 1):
-        yield record
-        if done % 1000 == 0 or done == total:
-            progress(phase, done, total)
 
 
 def train(store: str, out: str, key_id: str, jobs: int = 1, progress: Progress = lambda *_: None) -> Manifest:
@@ -209,27 +199,21 @@ def train(store: str, out: str, key_id: str, jobs: int = 1, progress: Progress =
     if jobs < -1 or jobs == 0:
         raise SettingError(f"jobs: expected a number of processes, or -1 for one a core, got {jobs}")
     need_own_place(out, key_id)
-    if jobs == 1:
-        source = partial(scan, store, key_id=key_id)
-        learned = _together(_learn_workloads(source, progress), source)
-    else:
-        parts = effective_n_jobs(jobs)
-        found = Parallel(n_jobs=parts)(delayed(_train_part)(store, key_id, part, parts) for part in range(parts))
-        learned = sorted((one for part in found for one in part), key=lambda one: one.model.workload)
-        if not learned:
-            raise TrainingError(
-                f"expected at least {_MIN_CALLS} successful calls of one workload, found no workload with as many"
-            )
-        learned = _together(learned, partial(scan, store, key_id=key_id))
+    with Spool(shared=jobs != 1) as spool, _few_collections():
+        spool.fill(scan(store, StoredCall, key_id=key_id), lambda done: progress("read", done, 0))
+        learned = _learn_spool(spool, progress, jobs=jobs)
     descriptions = {one.model.workload: encode_description(one.description) for one in learned}
     return write_bundle(out, [one.model for one in learned], time.time(), key_id, descriptions)
 
 
-def _train_part(store: str, key_id: str, part: int, parts: int) -> list[Learned]:
-    def mine(record_type: type[Record], /) -> Iterator[Record]:
-        return (record for record in scan(store, record_type, key_id=key_id) if sum(record.workload.encode()) % parts == part)
-
+@contextmanager
+def _few_collections() -> Iterator[None]:
+    """Look for garbage seldom: training makes millions of objects, none of which hold on to each other in circles."""
+    before = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(_COLLECTED, *before[1:])
     try:
-        return _learn_workloads(mine)
-    except TrainingError:
-        return []
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()

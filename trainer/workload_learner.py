@@ -1,31 +1,35 @@
 """One workload on its way through the passes of training, and what comes of it.
 
-In: its calls, in time order, once for each pass. Out: its model with calibration and volume, and its description. The passes
-themselves are `train.py`'s.
+In: its calls as batches, in time order, once for each pass. Out: its model with calibration and volume, and its description. The
+passes themselves are `train.py`'s.
 """
 
-from collections.abc import Callable
+from collections import Counter as Tally
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
+import numpy as np
 
-from authz_server.engine.decide import score, to_score
-from authz_server.engine.edges import EDGE_CODES
-from authz_server.engine.finding import FindingCode, Surprise
-from authz_server.engine.history import CallerHistory, History, add_step
+from authz_server.engine.decide import to_score
+from authz_server.engine.endpoint import path_parameters
+from authz_server.engine.finding import FindingCode
+from authz_server.engine.history import IDLE_SECONDS, CallerHistory, History, add_step
 from authz_server.engine.model import ReadyModel, WorkloadModel
-from authz_server.engine.record import CallRecord, to_parsed_call
-from trainer.calibrate import CalibrationLearner
+from trainer.batch import Batch, Ids, Mask
+from trainer.batch_callers import to_callers
+from trainer.calibrate import PARTS, CalibrationLearner
 from trainer.description import Description, DescriptionLearner
-from trainer.eligible import caller_of, succeeded, was_refused
+from trainer.eligible import caller_of
 from trainer.endpoint_cost import CostLearner
-from trainer.fit_model import ModelLearner, Plan, merged
+from trainer.fit_model import ModelLearner, Plan, finish_blocks
 from trainer.fit_volume import VolumeLearner
-from trainer.partial_record import SurveyedCall
-from trainer.shape import to_shape
+from trainer.lesson import Lesson, Taught, Values
+from trainer.same_scale import to_same_scale
+from trainer.scorer import Scorer
 from trainer.support import WINDOWS
 from trainer.survey import Survey
-from trainer.suspects import Suspects
+from trainer.suspects import Suspects, to_oddity
 
 __all__ = ["BLOCKS", "MAX_SCORED", "Change", "Learned", "WorkloadLearner"]
 
@@ -57,74 +61,124 @@ class WorkloadLearner:
         self._survey = Survey()
         self._seen = 0
 
-    def survey(self, record: CallRecord | SurveyedCall) -> None:
-        """Take one call in the second pass."""
-        self._survey.update(record, self._next(WINDOWS))
+    def survey(self, batch: Batch) -> None:
+        """Take calls in the first pass."""
+        self._survey.learn(batch, self._windows(batch))
 
     def surveyed(self) -> int:
-        """End the second pass; return how many calls teach."""
+        """End the first pass; return how many calls teach."""
         self._plan = Plan(self._survey, self._numeric)
+        self._endpoints = self._plan.endpoints
+        self._positions = [path_parameters(endpoint) for endpoint in self._endpoints]
+        self._place = {endpoint: place for place, endpoint in enumerate(self._endpoints)}
         self._blocks = [ModelLearner(self._plan) for _ in range(BLOCKS)]
-        self._block = 0
         self._description = DescriptionLearner()
         self._costs = CostLearner()
         self._begin()
         return self._survey.teaching
 
-    def learn(self, record: CallRecord) -> None:
-        """Take one call in the third pass."""
-        window = self._next(WINDOWS)
-        well = succeeded(record)
-        call = to_parsed_call(record)
-        endpoint, _ = self._plan.table.match(call.method, call.segments)
-        taught = bool(endpoint) and (well or (endpoint in self._plan.failing and was_refused(record)))
-        shape = to_shape(call)
-        self._description.update(record, call, endpoint, taught=taught, shape=shape)
-        self._costs.update(record, endpoint)
-        if taught:
-            history = self._caller(record)
-            block = window * BLOCKS // WINDOWS
-            if block != self._block:
-                self._blocks[self._block].settle()
-                self._block = block
-            self._blocks[block].update(record, call, endpoint, history, window, shape)
-            if history is not None and well:
+    def learn(self, batch: Batch) -> None:
+        """Take calls in the second pass."""
+        window = self._windows(batch)
+        endpoints = self._match(batch)
+        place = np.array([self._place.get(endpoint, -1) for endpoint in endpoints], dtype=np.int64)
+        failing = np.array([endpoint in self._plan.failing for endpoint in endpoints], dtype=np.bool_)
+        taught = (place[batch.target] >= 0) & (batch.succeeded | (failing[batch.target] & batch.refused))
+        self._description.learn(batch, endpoints, taught)
+        self._costs.learn(batch, endpoints)
+        values = Values(batch.parameters)
+        callers, caller = to_callers(batch, self._plan.quorum.heavy)
+        for block, learner in enumerate(self._blocks):
+            rows = np.flatnonzero(taught & (window * BLOCKS // WINDOWS == block))
+            if len(rows):
+                at = place[batch.target[rows]]
+                those = Taught(rows, self._endpoints, self._positions, at, window[rows], callers, caller[rows])
+                learner.learn(Lesson(batch, values, those))
+        self._step(batch, endpoints, window, taught)
+
+    def _step(self, batch: Batch, endpoints: Sequence[str], window: Ids, taught: Mask) -> None:
+        """Learn the order of each session's calls."""
+        heavy = self._plan.quorum.heavy
+        sessions = [sender.session for sender in batch.senders]
+        callers = ["" if (caller := caller_of(sender)) in heavy else caller for sender in batch.senders]
+        there = np.array([bool(session) for session in sessions], dtype=np.bool_)
+        rows = np.flatnonzero(taught & there[batch.sender])
+        columns = (batch.ts, batch.sender, batch.target, window, batch.succeeded)
+        for ts, sender, target, at, well in zip(*(column[rows].tolist() for column in columns), strict=True):
+            session, endpoint = sessions[sender], endpoints[target]
+            history = self._caller(session, ts)
+            if session not in heavy:
+                self._blocks[at * BLOCKS // WINDOWS].step(endpoint, history, callers[sender], at)
+            if well:
                 add_step(history, endpoint)
 
     def learned(self) -> None:
-        """End the third pass."""
-        others = [[one for j, one in enumerate(self._blocks) if j != block] for block in range(BLOCKS)]
-        share = 1 - 1 / BLOCKS
-        models = [merged(self._plan, rest).finish(self._name, share) for rest in others]
-        self._models = [ReadyModel(self._change(model), "") for model in models]
+        """End the second pass."""
+        self._model, others = finish_blocks(self._plan, self._name, self._blocks)
+        self._blocks.clear()
+        self._models = [ReadyModel(self._change(model), "") for model in others]
         self._calibration = CalibrationLearner()
         self._suspects = Suspects()
         self._volume = VolumeLearner(self._costs, self._survey.first_ts, self._survey.last_ts)
         self._begin()
 
-    def score(self, record: CallRecord) -> None:
-        """Take one call in the fourth pass."""
-        ready = self._models[self._next(WINDOWS) * BLOCKS // WINDOWS]
-        history = self._caller(record)
-        chosen = self._seen % self._every == 0
-        call = to_parsed_call(record)
-        endpoint, _ = self._plan.table.match(call.method, call.segments)
-        self._volume.update(record, call, endpoint)
-        if chosen:
-            match = ready.match(call)
-            found = score(call, ready, match, history)
-            self._calibration.update(match[0], to_score(found))
-            self._suspects.update(caller_of(record), *_oddity(match[0], found))
-        if history is not None and endpoint and succeeded(record):
-            add_step(history, endpoint)
+    def score(self, batch: Batch) -> None:
+        """Take calls in the third pass."""
+        first = self._seen
+        block = self._windows(batch) * BLOCKS // WINDOWS
+        endpoints = self._match(batch)
+        chosen = (np.arange(len(batch)) + first + 1) % self._every == 0
+        if self._volume.counts:
+            self._pace(batch, endpoints)
+        for number in np.unique(block).tolist():
+            rows = np.flatnonzero(block == number)
+            self._score(batch, first, rows, chosen, endpoints, Scorer(self._models[number], batch, rows[chosen[rows]]))
+
+    def _pace(self, batch: Batch, endpoints: Sequence[str]) -> None:
+        """Count how fast callers go."""
+        footprints = [self._volume.footprint(batch.bare_call(target), endpoint) for target, endpoint in enumerate(endpoints)]
+        columns = zip(batch.ts.tolist(), batch.sender.tolist(), batch.target.tolist(), batch.status, strict=True)
+        senders = [(sender.session, sender.address) for sender in batch.senders]
+        for ts, sender, target, status in columns:
+            session, address = senders[sender]
+            self._volume.visit(self._name, session, address, ts, footprints[target], status)
+
+    def _score(self, batch: Batch, first: int, rows: Ids, chosen: Mask, endpoints: Sequence[str], scorer: Scorer) -> None:
+        """Score those of a block's calls that are `chosen`, and keep the histories of all; most calls have nothing odd."""
+        senders = [(sender.session, caller_of(sender)) for sender in batch.senders]
+        with_session = np.array([bool(session) for session, _ in senders], dtype=np.bool_)[batch.sender[rows]]
+        unseen = chosen[rows] & ~(scorer.plain[rows] & scorer.known[rows])
+        looked_at = rows[with_session | unseen]
+        quiet = rows[chosen[rows] & ~with_session & ~unseen].tolist()
+        columns = (looked_at, chosen[looked_at], batch.ts[looked_at], batch.sender[looked_at], batch.target[looked_at])
+        well = batch.succeeded.tolist()
+        for row, scored, ts, sender, target in zip(*(column.tolist() for column in columns), strict=True):
+            session, caller = senders[sender]
+            history = self._caller(session, ts) if session else None
+            if scored:
+                found = scorer.score(row, history)
+                if found:
+                    endpoint = scorer.endpoints[target]
+                    oddity, what = to_oddity(endpoint, found)
+                    who = f"{caller} {endpoint} {what}" if caller and caller not in self._plan.quorum.heavy else ""
+                    self._calibration.update(endpoint, to_score(found), (first + row) * PARTS // self._calls, who)
+                    self._suspects.update(caller, oddity, what)
+                else:
+                    quiet.append(row)
+            if history is not None and endpoints[target] and well[row]:
+                add_step(history, endpoints[target])
+        for target, calls in Tally(batch.target[quiet].tolist()).items():
+            self._calibration.count(scorer.endpoints[target], calls)
+        for sender, calls in Tally(batch.sender[quiet].tolist()).items():
+            self._suspects.count(senders[sender][1], calls)
 
     def suspects(self) -> frozenset[str]:
-        """Tell, after the fourth pass, whose calls had better not have taught."""
+        """Tell, after the third pass, whose calls had better not have taught."""
         return self._suspects.finish(self._plan.quorum)
 
     def finish(self) -> Learned:
         """Make the model of all calls, with the calibration, and the description of what it knows."""
-        model = self._change(merged(self._plan, self._blocks).finish(self._name))
+        model = to_same_scale(self._change(self._model), [one.model for one in self._models])
         model = msgspec.structs.replace(model, calibration=self._calibration.finish(), volume=self._volume.finish())
         shared = model.shared.parameters.keys()
         known = {name: frozenset(profile.parameters.keys() | shared) for name, profile in model.endpoints.items()}
@@ -133,21 +187,21 @@ class WorkloadLearner:
     def _begin(self) -> None:
         self._seen = 0
         self._history = History(self._survey.first_ts)
+        self._expires = self._survey.first_ts + IDLE_SECONDS
 
-    def _next(self, parts: int) -> int:
-        """Tell in which of so many equal parts of the traffic the next call is."""
-        part = self._seen * parts // self._calls
-        self._seen += 1
-        return part
+    def _caller(self, session: str, ts: float) -> CallerHistory:
+        """Find a session's history; from time to time those that fell silent go, as in the server."""
+        if ts >= self._expires:
+            self._history.expire(ts)
+            self._expires = ts + IDLE_SECONDS
+        return self._history.caller(self._name, session, ts)
 
-    def _caller(self, record: CallRecord) -> CallerHistory | None:
-        return self._history.caller(self._name, record.session, record.ts) if record.session else None
+    def _windows(self, batch: Batch) -> Ids:
+        """Tell in which of `WINDOWS` equal parts of the traffic each of the next calls is."""
+        first, self._seen = self._seen, self._seen + len(batch)
+        return np.arange(first, self._seen) * WINDOWS // self._calls
 
-
-def _oddity(endpoint: str, found: list[Surprise]) -> tuple[float, str]:
-    """Tell how odd a call is apart from who calls, and name the oddest thing about it."""
-    odd = [one for one in found if one.code not in EDGE_CODES]
-    if not odd:
-        return 0.0, ""
-    most = max(odd, key=lambda one: one.amount)
-    return to_score(odd), f"{endpoint} {most.code} {most.key} {most.seen}"
+    def _match(self, batch: Batch) -> list[str]:
+        """Find the endpoint of each target, empty: none."""
+        table = self._plan.table
+        return [table.match(target.method, batch.segments(number))[0] for number, target in enumerate(batch.targets)]

@@ -1,6 +1,7 @@
 """A sample that doesn't depend on how the calls were cut."""
 
 import random
+from functools import partial
 
 import pytest
 
@@ -14,7 +15,7 @@ CALLS = [call("GET", f"/cart/items?count={number}") for number in range(300)]
 def sample(limit: int, numbers: list[int]) -> CallSample:
     made = CallSample(limit)
     for number in numbers:
-        made.update(f"id-{number}", CALLS[number], "GET /cart/items", number % 32)
+        made.update(f"id-{number}", partial(CALLS.__getitem__, number), "GET /cart/items", number % 32)
     return made
 
 
@@ -35,7 +36,9 @@ def test_a_sample_is_the_same_however_the_calls_are_cut(seed: int) -> None:
     shuffled = rng.sample(range(300), 300)
     together = merged(
         lambda: CallSample(20),
-        lambda learner, number: learner.update(f"id-{number}", CALLS[number], "GET /cart/items", number % 32),
+        lambda learner, number: learner.update(
+            f"id-{number}", partial(CALLS.__getitem__, number), "GET /cart/items", number % 32
+        ),
         parts_of(shuffled, 4, rng),
         rng,
     )

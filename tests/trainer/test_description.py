@@ -2,13 +2,15 @@
 
 import random
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from authz_server.engine.errors import BundleError
-from authz_server.engine.record import CallRecord, to_parsed_call
+from authz_server.engine.record import CallRecord
 from tests.factories_engine import JSON, NOON, record
+from tests.factories_trainer import batches
 from trainer.description import (
     Description,
     DescriptionLearner,
@@ -22,8 +24,8 @@ KEYS = {"POST /cart": frozenset({"body:/items/*/id", "header:authorization", "qu
 
 def described(records: list[CallRecord], endpoint: str = "POST /cart") -> DescriptionLearner:
     learner = DescriptionLearner()
-    for one in records:
-        learner.update(one, to_parsed_call(one), endpoint, taught=one.status != 500)
+    for batch in batches(records):
+        learner.learn(batch, [endpoint] * len(batch.targets), np.array([status != 500 for status in batch.status]))
     return learner
 
 
@@ -84,11 +86,13 @@ def test_the_result_does_not_depend_on_order_or_partition(order: list[int], one:
 def test_quantiles_are_within_two_percent() -> None:
     rng = random.Random(3)
     sizes = [int(rng.lognormvariate(6, 2)) for _ in range(2000)]
-    learner = DescriptionLearner()
-    for size in sizes:
-        one = record(resp_size=size)
-        learner.update(one, to_parsed_call(one), "GET /x", taught=True)
-    spread = learner.finish("w", KEYS).endpoints["GET /x"].responses["200"].size
+    spread = (
+        described([record(resp_size=size) for size in sizes], "GET /x")
+        .finish("w", KEYS)
+        .endpoints["GET /x"]
+        .responses["200"]
+        .size
+    )
     assert spread is not None
     ordered = sorted(sizes)
     assert (spread.n, spread.low, spread.high) == (2000, ordered[0], ordered[-1])

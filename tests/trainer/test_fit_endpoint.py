@@ -50,6 +50,16 @@ CASES: list[tuple[str, list[str], list[str]]] = [
     ("an encoded slash", ["/a/b", "/a%2Fb"], ["GET /a/b", "GET /{*}"]),
     ("few names", [f"/shop/{name}" for name in SLUGS[:7]], [f"GET /shop/{name}" for name in SLUGS[:7]]),
     ("a great many names", [f"/shop/{name}" for name in MANY], ["GET /shop/{*}"]),
+    (
+        "data below data",
+        [f"/repos/{owner}/{owner}{n}/issues" for owner in MANY for n in range(2)],
+        ["GET /repos/{*}/{*}/issues"],
+    ),
+    (
+        "few names above data",
+        [f"/{area}/{name}{area}" for area in SLUGS[:7] for name in MANY],
+        [f"GET /{area}/{{*}}" for area in SLUGS[:7]],
+    ),
     ("a great many names, the same below", [f"/shop/{name}/price" for name in MANY], ["GET /shop/{*}/price"]),
 ]
 
@@ -73,6 +83,11 @@ def test_names_that_all_repeat_are_names() -> None:
 def test_siblings_with_different_subtrees_do_not_merge() -> None:
     different = [f"/{name}/{below}" for name, below in zip(SLUGS, ["abc"[n % 3] * (n + 1) for n in range(20)], strict=True)]
     assert not [endpoint for endpoint in learned(different) if "{*}" in endpoint]
+
+
+def test_names_that_all_repeat_are_names_above_data_too() -> None:
+    paths = [f"/{area}/{name}{area}" for area in SLUGS for name in MANY]
+    assert learned(paths) == sorted(f"GET /{area}/{{*}}" for area in SLUGS)
 
 
 def test_one_caller_makes_no_endpoint_however_often_it_calls() -> None:

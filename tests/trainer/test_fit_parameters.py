@@ -11,10 +11,18 @@ from hypothesis import strategies as st
 from authz_server.engine.call import BodyKind, Call, Flag, Kind, Parameter
 from authz_server.engine.endpoint import path_parameters
 from authz_server.engine.finding import FindingCode
-from authz_server.engine.parameters import EndpointProfile, Interval, ParameterProfile, score_call, score_parameter
+from authz_server.engine.parameters import (
+    EndpointProfile,
+    Interval,
+    ParameterProfile,
+    ReadyProfile,
+    ReadyShared,
+    score_parameter,
+)
 from tests.factories_engine import JSON, OBSERVER, VALUES, call, codes, json_call, parameter
 from tests.partition import merged, parts_of
 from trainer.fit_parameters import EndpointProfileLearner, SharedLearner
+from trainer.look import is_formless
 from trainer.parameter_learner import ParameterLearner
 from trainer.prior import Prior
 from trainer.support import Quorum
@@ -33,7 +41,7 @@ def profile(
     values: Iterable[str], callers: Sequence[str] = CALLERS, quorum: Quorum = NOBODY, key: str = "query:q"
 ) -> ParameterProfile:
     """Learn from each caller each value once."""
-    learner = ParameterLearner()
+    learner = ParameterLearner(formless=is_formless(key))
     for value in values:
         for caller in callers:
             learner.update(parameter(key, value), caller)
@@ -53,6 +61,13 @@ def test_a_text_has_its_classes_lengths_and_structures() -> None:
     made = profile([f"{word}-{n}" for word in ("red", "green") for n in (1, 22)])
     assert (made.lengths, made.structures, made.numbers) == (Interval(5, 8), frozenset({"a-0"}), None)
     assert made.classes == parameter("query:q", "a-0").classes
+
+
+def test_a_hash_without_a_letter_is_a_hash_though_it_reads_as_an_integer() -> None:
+    made = profile([f"{n * 7919:08x}a" for n in range(40)])
+    assert made.kinds == frozenset({Kind.HEX, Kind.INTEGER})
+    assert score_parameter(parameter("query:q", "123456789"), made) == []
+    assert codes(score_parameter(parameter("query:q", "7"), made)) == [FindingCode.LENGTH]
 
 
 def test_an_enumeration_is_its_digests() -> None:
@@ -218,8 +233,8 @@ def test_an_endpoint_learns_parameters_presence_combinations_bodies_and_form() -
 
 
 def odd(found_in: Call, learner: EndpointProfileLearner) -> list[FindingCode]:
-    shared = endpoint_finished(EndpointProfileLearner(()))
-    return codes(score_call(found_in, path_parameters(ENDPOINT), endpoint_finished(learner), shared))
+    shared = ReadyShared(endpoint_finished(EndpointProfileLearner(())))
+    return codes(ReadyProfile(path_parameters(ENDPOINT), endpoint_finished(learner), shared).score(found_in))
 
 
 def test_normal_calls_are_normal_and_others_are_not() -> None:
@@ -262,7 +277,7 @@ def test_parameters_are_bounded_when_somebody_invents_names() -> None:
     for number in range(3_000):
         name = "".join("abcdefghij"[int(digit)] for digit in str(number))
         learner.update(call("GET", f"/?{name}=1"), "attacker")
-    assert len(learner._names.learners) <= 512
+    assert len(learner.names.learners) <= 512
     assert learner.total.count == 3_000
     made = endpoint_finished(learner)
     assert made.parameters == {}
@@ -301,6 +316,15 @@ def shared_finished(learner: SharedLearner) -> EndpointProfile:
     prior = Prior()
     learner.pool(prior, NOBODY)
     return learner.finish(prior, NOBODY)
+
+
+def test_flags_are_learned_for_the_workload_too() -> None:
+    learner = SharedLearner()
+    for number in range(200):
+        learner.update(call("GET", "//a"), CALLERS[number % 20])
+    learner.update(call("GET", "/a;b"), "attacker")
+    made = shared_finished(learner)
+    assert (made.flags, made.surprises[FindingCode.REQUEST_FORM] > 1.5) == (frozenset({Flag.DOUBLE_SLASH}), True)
 
 
 def test_headers_and_cookies_are_learned_for_the_workload_and_content_type_is_not() -> None:

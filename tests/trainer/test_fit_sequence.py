@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from authz_server.engine.finding import FindingCode
 from authz_server.engine.history import IDLE_SECONDS, CallerHistory, History, add_step
-from authz_server.engine.sequence import START, SequenceModel, context_key, score_sequence
+from authz_server.engine.sequence import START, ReadySequence, SequenceModel, context_key
 from tests.factories_engine import codes
 from tests.partition import merged, parts_of
 from trainer.fit_sequence import GapLearner, SequenceLearner
@@ -60,7 +60,7 @@ def judged(endpoint: str, before: Sequence[str], model: SequenceModel, watched: 
     history = CallerHistory(0.0, watched)
     for step in before:
         add_step(history, step)
-    surprise = score_sequence(endpoint, history, model)
+    surprise = ReadySequence(model).score(endpoint, history)
     return [] if surprise is None else codes([surprise])
 
 
@@ -252,3 +252,33 @@ def test_a_clock_that_steps_back_is_no_gap() -> None:
         learner.update("a", 100.0)
         learner.update("a", 50.0)
     assert learner.finish() >= 1.0
+
+
+OPEN, ACCEPT = "GET /invitations/{*}", "POST /invitations/{*}/acceptance"
+
+
+def test_a_page_that_is_needed_each_time_has_a_rule_of_that_too() -> None:
+    model = learned([(f"c{number}", [LOGIN, *[OPEN, ACCEPT] * (1 + number % 3)]) for number in range(400)])
+    assert (OPEN, 1) in {(rule.needs, rule.surplus) for rule in model.rules[ACCEPT]}
+    assert FindingCode.PRECEDENCE not in judged(ACCEPT, [LOGIN, OPEN, ACCEPT], model)
+    assert FindingCode.PRECEDENCE in judged(ACCEPT, [LOGIN, OPEN, ACCEPT, ACCEPT], model)
+
+
+def test_a_page_is_not_needed_each_time_where_others_like_it_were_missing_once() -> None:
+    accepting = [(f"c{number}", [LOGIN, OPEN, ACCEPT]) for number in range(400)]
+    paying = [(f"p{number}", [LOGIN, BROWSE, PAY]) for number in range(800)]
+    odd = ("odd", [LOGIN, BROWSE, PAY, PAY, PAY])
+    calm, stormy = learned([*accepting, *paying]), learned([*accepting, *paying, odd])
+    assert (OPEN, 1) in {(rule.needs, rule.surplus) for rule in calm.rules[ACCEPT]}
+    assert {1} == {rule.surplus for rule in calm.rules[PAY] if rule.needs == BROWSE and rule.surplus}
+    assert not {rule for rule in stormy.rules[ACCEPT] if rule.needs == OPEN and rule.surplus is not None}
+
+
+def test_the_floor_is_the_same_whether_long_contexts_are_sampled_or_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = random.Random(3)
+    pages = [f"GET /{number}" for number in range(12)]
+    wandering = [(f"c{number}", [rng.choice(pages) for _ in range(8)]) for number in range(600)]
+    rare = [(f"r{number}", [pages[number % 12], PAY]) for number in range(4)]
+    whole = learned([*wandering, *rare]).floor
+    monkeypatch.setattr("trainer.transitions._MAX_CONTEXTS", 20)
+    assert whole == learned([*wandering, *rare]).floor > 0

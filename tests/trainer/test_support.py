@@ -167,3 +167,42 @@ def test_one_caller_can_not_blind_a_counter_by_inventing_values() -> None:
     assert not made.overflowed
     assert {-1, -2, -3} == set(made.normal(NOBODY))
     assert 1 == made.rare(NOBODY)
+
+
+def caller_counts(behind: Iterable[tuple[str, str, int]]) -> CallerCounts:
+    """Count calls (principal, caller, window) among very many of others, so that nobody has a twentieth of them."""
+    made = CallerCounts()
+    made.add("", 1_000_000)
+    for principal, caller, window in behind:
+        made.add(caller)
+        made.behind(principal, caller, window)
+    return made
+
+
+SERVICES = [
+    ("a service in five windows", [("mail", "pod", window) for window in range(5)], {"pod"}),
+    ("with two replicas", [("mail", f"pod-{window % 2}", window) for window in range(5)], {"pod-0", "pod-1"}),
+    ("lately only", [("mail", "pod", window) for window in (28, 29, 30, 31)] * 50, set()),
+    ("a gateway, with people behind it", [("gateway", f"person {window % 3}", window) for window in range(32)], set()),
+    ("no certificate", [("", "pod", window) for window in range(32)], set()),
+    ("certificates of people", [(f"person {n}", f"person {n}", window) for n in range(65) for window in range(5)], set()),
+]
+
+
+@pytest.mark.parametrize(("behind", "heavy"), [case[1:] for case in SERVICES], ids=[case[0] for case in SERVICES])
+def test_services_count_as_populations(behind: list[tuple[str, str, int]], heavy: set[str]) -> None:
+    assert frozenset(heavy) == caller_counts(behind).finish().heavy
+
+
+CERTIFICATES = st.tuples(st.sampled_from(["", "mail", "gateway"]), st.sampled_from(["a", "b", "c", "d"]), st.integers(0, 31))
+
+
+@given(st.lists(CERTIFICATES, max_size=30), st.integers(1, 4), st.randoms(use_true_random=False))
+@settings(max_examples=60, deadline=None)
+def test_services_do_not_depend_on_the_cut(behind: list[tuple[str, str, int]], parts: int, rng: random.Random) -> None:
+    def add(made: CallerCounts, one: tuple[str, str, int]) -> None:
+        made.behind(*one)
+
+    cut = merged(CallerCounts, add, parts_of(behind, parts, rng), rng)
+    whole = merged(CallerCounts, add, [behind], rng)
+    assert whole.finish().heavy == cut.finish().heavy

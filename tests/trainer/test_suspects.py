@@ -1,7 +1,11 @@
 """Callers whose calls are odd far too often to be by chance."""
 
+import pytest
+
+from authz_server.engine.finding import FindingCode
+from tests.factories_engine import surprise
 from trainer.support import Quorum
-from trainer.suspects import Suspects
+from trainer.suspects import Suspects, to_oddity
 
 NOBODY: frozenset[str] = frozenset()
 
@@ -39,3 +43,13 @@ def test_where_suspects_are_many_the_workload_changed() -> None:
 
 def test_nothing_can_be_said_of_callers_without_a_name() -> None:
     assert NOBODY == counted({"": [f"{n}" for n in range(12)]}).finish(Quorum())
+
+
+@pytest.mark.parametrize(("key", "alike"), [("header:x-app", True), ("cookie:theme", True), ("query:q", False)])
+def test_what_a_client_sends_everywhere_is_one_odd_thing_and_not_one_at_each_endpoint(key: str, *, alike: bool) -> None:
+    odd = [surprise(code=FindingCode.VALUE, key=key)]
+    assert alike is (to_oddity("GET /a", odd) == to_oddity("GET /b", odd))
+
+
+def test_who_calls_is_no_oddity_of_a_call() -> None:
+    assert to_oddity("GET /a", [surprise(code=FindingCode.UNKNOWN_PRINCIPAL)]) == (0.0, "")

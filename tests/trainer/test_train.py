@@ -16,8 +16,10 @@ from authz_server.engine.history import IDLE_SECONDS, CallerHistory, History, ad
 from authz_server.engine.model import ReadyModel, WorkloadModel, decode_model, encode_model
 from authz_server.engine.record import CallRecord, to_parsed_call
 from tests.factories_engine import FORM, JSON, NOON, PRINCIPAL, WORKLOAD, call, judge, record
+from trainer import spool
+from trainer.description import encode_description
 from trainer.store_writer import StoreWriter
-from trainer.train import train, train_calls
+from trainer.train import learn_calls, train, train_calls
 
 BUDGET = 1e-2
 COLORS = ("red", "blue", "green", "black")
@@ -185,6 +187,17 @@ def test_training_again_gives_the_same_model_whatever_the_store_gives_it_as() ->
     assert encode_model(train_calls(generated)[0]) == encode_model(models(traffic(3, 60))[0])
 
 
+@pytest.mark.parametrize("size", [1, 7, 100])
+def test_it_does_not_matter_how_calls_are_cut_into_batches(size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = [*traffic(3, 60), *traffic(4, 30, workload="shop/other")]
+    calls.sort(key=lambda made: made.ts)
+    whole = [(encode_model(one.model), encode_description(one.description)) for one in learn_calls(lambda: calls)]
+    monkeypatch.setattr(spool, "_BATCH", size)
+    monkeypatch.setattr(spool, "_HELD", size + 1)
+    cut = [(encode_model(one.model), encode_description(one.description)) for one in learn_calls(lambda: calls)]
+    assert whole == cut
+
+
 def test_no_clear_value_is_in_the_model() -> None:
     records = traffic(4, 60)
     secret = [
@@ -329,9 +342,9 @@ def test_progress_is_told_by_phase() -> None:
     told: list[tuple[str, int, int]] = []
     calls = traffic(11, 30)
     train_calls(lambda: calls, lambda phase, done, total: told.append((phase, done, total)))
-    assert told
-    assert {total for _, _, total in told} == {len(calls)}
-    assert all(0 <= done <= total for _, done, total in told)
+    assert ["read", "survey", "learn", "calibrate"] == list(dict.fromkeys(phase for phase, _, _ in told))
+    assert {total for phase, _, total in told if phase != "read"} == {len(calls)}
+    assert all(0 <= done <= len(calls) for _, done, _ in told)
 
 
 def test_call_records_make_the_same_calls_as_judged_live() -> None:
@@ -372,6 +385,22 @@ def test_only_calls_under_our_hash_key_are_learned(jobs: int, tmp_path: Path) ->
 
     assert (NEW_KEY, 150) == (manifest.key_id, manifest.calls)
     assert ["GET /there"] == list(load_bundle(tmp_path / "out", NEW_KEY).models[WORKLOAD].model.endpoints)
+
+
+def test_processes_that_share_the_workloads_publish_the_same_bytes(tmp_path: Path) -> None:
+    calls = [*traffic(3, 120), *traffic(4, 90, workload="shop/other"), *traffic(5, 70, workload="shop/third")]
+    with StoreWriter(str(tmp_path / "store"), NEW_KEY) as writer:
+        for made in sorted(calls, key=lambda made: made.ts):
+            writer.put(made)
+
+    alone, shared = [train(str(tmp_path / "store"), str(tmp_path / f"out-{jobs}"), NEW_KEY, jobs) for jobs in (1, 2)]
+
+    assert {name: entry.sha256 for name, entry in alone.workloads.items()} == {
+        name: entry.sha256 for name, entry in shared.workloads.items()
+    }
+    assert alone.revision == shared.revision
+    sequences = [model.model.sequence for model in load_bundle(tmp_path / "out-2", NEW_KEY).models.values()]
+    assert [True] * 3 == [bool(one.rules and one.transitions) for one in sequences]
 
 
 @pytest.mark.parametrize("jobs", [1, 2])
