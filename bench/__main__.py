@@ -11,6 +11,7 @@ from bench import ablation as ablations
 from bench import detection as detections
 from bench import history as histories
 from bench import memory as memories
+from bench import promise as promises
 from bench import speed as speeds
 from bench import traces as tracings
 from bench import volume as volumes
@@ -90,13 +91,27 @@ def detection(
 
 
 @app.command()
+def promise(
+    files: Annotated[list[Path] | None, typer.Argument(help="Files of the `calls` shape; none: the public ones.")] = None,
+    budget: Annotated[list[float] | None, typer.Option(help="Budgets instead of the usual ones.")] = None,
+    seeds: Annotated[int, typer.Option(min=0, help="Random cuts, beside the one in time order.")] = promises.Options().seeds,
+    generated: Annotated[bool, typer.Option("--generated/--files-only", help="Measure generated traffic too.")] = True,  # noqa: FBT002
+    seed: _Seed = 1,
+) -> None:
+    """Whether the budget is kept: normal calls refused on parts of the training data that were held out."""
+    options = promises.Options(tuple(budget) if budget else promises.BUDGETS, seeds, generated, seed)
+    promises.run(files or [], options)
+
+
+@app.command()
 def volume(
+    files: Annotated[list[Path] | None, typer.Argument(help="Files of the `calls` shape in time order; none: all.")] = None,
     days: Annotated[int, typer.Option(min=7, help="Days of seeded traffic.")] = volumes.Options().days,
     every: Annotated[float, typer.Option(min=0.1, help="Learn anew every so many days.")] = volumes.Options().every,
     seed: _Seed = 1,
 ) -> None:
     """The volume model: windows alarmed in normal traffic, floods and attacks caught, cost a call, bytes a caller."""
-    volumes.run(volumes.Options(seed, days, every))
+    volumes.run(volumes.Options(seed, days, every), files or [])
 
 
 @app.command()

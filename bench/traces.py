@@ -126,12 +126,12 @@ def _stranger(trace: Trace, rng: random.Random, graph: Graph) -> Trace | None:
 def _drop_mandatory(trace: Trace, rng: random.Random, graph: Graph) -> Trace | None:
     """Leave out all calls of one kind that was there in every trace that had what the rest still has."""
     there = {_edge(record) for record in trace}
-    kinds = [kind for kind in sorted(there) if any((given, kind) in graph.mandatory for given in there) and kind[0]]
+    rests = {kind: there - _below(trace, kind[1]) - {kind} for kind in sorted(there) if kind[0]}
+    kinds = [kind for kind, rest in rests.items() if any((given, kind) in graph.mandatory for given in rest)]
     if not kinds:
         return None
-    dropped = rng.choice(kinds)
-    below = _below(trace, dropped[1])
-    return tuple(record for record in trace if _edge(record) != dropped and _edge(record) not in below)
+    rest = rests[rng.choice(kinds)]
+    return tuple(record for record in trace if _edge(record) in rest)
 
 
 def _below(trace: Trace, workload: str) -> set[tuple[str, str, str]]:

@@ -4,6 +4,8 @@
     shop        a shop: guests and accounts, a basket, a checkout with coupons, payments, orders, returns, refunds
     bank        a bank: two factors, payees, transfers in three steps, cards; nothing in common with the shop, to check that what
                 works there isn't tuned to it
+    tracker     an issue tracker: free navigation with few rules, codes and tokens, phones that send in batches
+    booking     a booking site: holds that expire, optional steps, payment by redirect; looked at for the result alone
     traffic     sessions spread over time as rows of the `calls` shape, in splits, each of its own seed
     measure     the trainer and the server's decision on them: sessions caught, sessions alarmed, what it costs
     run         the command: tables, JSON, or the calls as files

@@ -9,15 +9,17 @@ import msgspec
 from authz_server.engine.observe import Observer
 from bench.table import table, write_json, yes
 from bench.workflows.bank import BANK
+from bench.workflows.booking import BOOKING
 from bench.workflows.measure import Alarms, Cost, alarms, cost, judge, learn, records_of
 from bench.workflows.session import Workflow
 from bench.workflows.shop import SHOP
+from bench.workflows.tracker import TRACKER
 from bench.workflows.traffic import ABUSES, SESSIONS, Session, Split, sessions_of, to_rows, write_rows
 from trainer.evaluate import wilson
 
 __all__ = ["WORKFLOWS", "Options", "Result", "run", "write"]
 
-WORKFLOWS: Final = (SHOP, BANK)
+WORKFLOWS: Final = (SHOP, BANK, TRACKER, BOOKING)
 
 _CAUGHT: Final = 0.99
 _ALARMED: Final = 0.001
