@@ -33,11 +33,13 @@ PEOPLE = 3
 class Beside:
     """What people waited in quiet and during a flood, and how many of the flood's calls reached the backend.
 
-    `flood` and `reached` count the calls that began after the flood's first window.
+    `during` is all of the flood, also what it does before it is noticed; `after` is of what began after its first window, and so
+    are `flood` and `reached`, which count the flood's calls.
     """
 
     quiet: Latency
     during: Latency
+    after: Latency
     calls: int
     refused: int
     flood: int
@@ -47,6 +49,11 @@ class Beside:
     def slower(self) -> float:
         """How many times their quiet p99 the others' p99 was."""
         return self.during.p99_ms / self.quiet.p99_ms
+
+    @property
+    def slower_after(self) -> float:
+        """The same after the flood's first window."""
+        return self.after.p99_ms / self.quiet.p99_ms
 
     @property
     def share_reached(self) -> float:
@@ -59,6 +66,7 @@ class Beside:
         return {
             "quiet": self.quiet.to_json(),
             "during": self.during.to_json(),
+            "after_first_window": self.after.to_json(),
             "calls": self.calls,
             "refused": self.refused,
             "flood_after_first_window": self.flood,
@@ -70,11 +78,12 @@ async def beside(attack: Attack, flood: Awaitable[None]) -> Beside:
     """Measure people's visits in quiet, then beside the flood; an attack's strikes are the flood's calls."""
     quiet = await _people(attack, "quiet", asyncio.sleep(QUIET_SECONDS))
     during = await _people(attack, "during", flood)
-    begin = min((answer.ended - answer.seconds for answer in attack.struck), default=0.0)
-    after = [answer for answer in attack.struck if answer.ended - answer.seconds >= begin + WINDOW_SECONDS]
+    noticed = min((answer.ended - answer.seconds for answer in attack.struck), default=0.0) + WINDOW_SECONDS
+    after = [answer for answer in attack.struck if answer.ended - answer.seconds >= noticed]
     return Beside(
         quiet=latency_of(quiet),
         during=latency_of(during),
+        after=latency_of([answer for answer in during if answer.ended - answer.seconds >= noticed]),
         calls=len(during),
         refused=sum(answer.denied for answer in during),
         flood=len(after),
