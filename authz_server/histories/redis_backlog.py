@@ -31,7 +31,7 @@ class Backlog:
         self._errands: deque[tuple[Errand, bool]] = deque(maxlen=MAX_ERRANDS)
         self._batch: list[tuple[Errand, bool]] = []
         self._missed: deque[Visit] = deque()
-        self._unnamed = False
+        self._unnamed = 0
         self.joined = 0
         self.unknown = 0
         self.dropped = 0
@@ -54,22 +54,22 @@ class Backlog:
             if len(self._missed) < MAX_MISSED:
                 self._missed.append(visit)
             else:
-                self._unnamed = True
+                self._unnamed += 1
 
     @property
     def in_doubt(self) -> bool:
         """Whether there is a caller whose history has a hole that Redis isn't told of yet."""
-        return self._unnamed or bool(self._missed)
+        return bool(self._unnamed or self._missed)
 
     @property
-    def unnamed(self) -> bool:
-        """Whether more calls were missed than were kept."""
+    def unnamed(self) -> int:
+        """How many more calls were missed than were kept."""
         return self._unnamed
 
-    def forgive(self) -> None:
-        """All histories began anew, whoever was missed."""
+    def forgive(self, unnamed: int) -> None:
+        """All histories began anew, after so many were missed that weren't kept."""
         with self._lock:
-            self._unnamed = False
+            self._unnamed -= unnamed
 
     def look_after(self, link: Link) -> None:
         """Begin the histories anew of those whose calls are in doubt; raises HistoryFault unless it is done.

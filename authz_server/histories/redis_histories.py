@@ -123,6 +123,7 @@ class RedisHistories:
 
     def visit(self, visit: Visit) -> Past:
         """As Histories has it; a past that was never watched where Redis can't be asked."""
+        doubted = self.outcomes.in_doubt  # asked before, since an answer may be older than what ends the doubt
         link = self._ask(visit) if visit.session or visit.footprint is not None else None
         paces = self._paces.visit(visit)  # while Redis works
         answer = self._answer(link, visit) if link is not None else None
@@ -131,7 +132,7 @@ class RedisHistories:
         packed, *counted = answer
         if visit.footprint is not None:
             paces = to_paces(*counted)
-        if packed is None or self.outcomes.in_doubt or time.perf_counter() < self._settled_at:
+        if packed is None or doubted or self.outcomes.in_doubt or time.perf_counter() < self._settled_at:
             return to_unknown(paces)
         return to_past(packed, paces)
 
@@ -298,9 +299,8 @@ class RedisHistories:
 
     def _beat(self, link: Link, *, returns: bool = False) -> None:
         unnamed = self.outcomes.unnamed
-        self.holes += link.run(to_beat(self._replica, unnamed=unnamed, returns=returns))
-        if unnamed:
-            self.outcomes.forgive()
+        self.holes += link.run(to_beat(self._replica, unnamed=unnamed > 0, returns=returns))
+        self.outcomes.forgive(unnamed)
         self._next_beat = time.monotonic() + _BEAT_SECONDS
 
     def _drop_links(self) -> None:

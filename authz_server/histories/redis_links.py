@@ -1,7 +1,8 @@
 """The connections that calls share, one for each call at a time: taken, given back, waited for where an answer is late.
 
 One slow answer is no outage: Redis may have been writing to disk, or this machine busy. A connection whose answer is late is kept
-aside until it comes; only where it doesn't come for `patience` has Redis failed. By then calls have ceased to wait.
+aside until it comes; only where it doesn't come for `patience` has Redis failed. By then calls have ceased to wait: where two
+connections are late it is Redis that is, and where one is, the others go on.
 """
 
 from collections import deque
@@ -16,7 +17,7 @@ from authz_server.histories.redis_link import Link
 __all__ = ["Links"]
 
 _OVERDUE: Final = 2.0
-"""Timeouts after which nobody waits any more for a Redis that is late."""
+"""Timeouts after which nobody waits any more for what is late."""
 
 
 class Links:
@@ -48,11 +49,16 @@ class Links:
     def take(self, *, wait: bool) -> Link | None:
         """Take a connection; None where there is none, for as long as a call may wait, or where waiting makes no sense."""
         try:
-            if self._late and (not wait or perf_counter() - self._late[0].asked > _OVERDUE * self._timeout):
-                return None
+            if self._late:
+                if not wait or (len(self._late) > 1 and self._is_overdue()):
+                    return None
+                wait = not self._is_overdue()  # a packet that got lost holds up one connection, not Redis
             return self._idle.get(timeout=self._timeout) if wait else self._idle.get_nowait()
         except (Empty, IndexError):
             return None
+
+    def _is_overdue(self) -> bool:
+        return perf_counter() - self._late[0].asked > _OVERDUE * self._timeout
 
     def give_back(self, link: Link) -> None:
         """Give a connection back that works."""
