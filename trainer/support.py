@@ -3,9 +3,10 @@
 One caller can't teach the model, and neither can one burst: a value is normal only after `QUORUM` distinct callers brought it,
 in at least `MIN_WINDOWS` separate windows (open-appsec asks for three sources and five windows). Calls without any caller
 identity count as a caller each, since there is nothing to tell them apart by; so do the calls of a heavy caller, which is not a
-person but a population (a gateway, a service account) or all the traffic there is, and those of a service: a certificate with
-fewer than `QUORUM` callers behind it, that has been calling in `SERVICE_WINDOWS` windows. Inside a mesh few endpoints have three
-services that call them; the others would never be learned.
+person but a population (a gateway, a service account) or all the traffic there is, and those of a service: a workload that is
+called itself, with fewer than `QUORUM` callers behind its certificate, that has been calling in `SERVICE_WINDOWS` windows. Inside
+a mesh few endpoints have three services that call them; the others would never be learned. A client's certificate makes no
+service: one client can't teach, however long it is there.
 """
 
 from collections.abc import Hashable, Iterable, Mapping
@@ -35,8 +36,6 @@ HEAVY_SHARE: Final = 0.05
 """Share of a workload's teaching calls from which on a caller is a population."""
 SERVICE_WINDOWS: Final = 5
 """Windows in which a service must have called before its calls count for themselves: the five that open-appsec asks for."""
-_MAX_SERVICES: Final = 64
-"""Principals of one workload; where there are more, certificates are given to people, and each is one caller."""
 _MAX_COUNTED: Final = 200_000
 
 Value = TypeVar("Value", bound=Hashable)
@@ -75,9 +74,8 @@ class CallerCounts:
             self._counts[caller] = self._counts.get(caller, 0) + times
 
     def behind(self, principal: str, caller: str, window: int, times: int = 1) -> None:
-        """Take note of who calls with a principal's certificate, in a window; the empty one is nobody's."""
-        if principal:
-            self._principal(principal).add(caller, window, times)
+        """Take note of who calls with the certificate of a workload, in a window."""
+        self._principal(principal).add(caller, window, times)
 
     def merge(self, other: "CallerCounts") -> None:
         """Take over another's counts."""
@@ -91,16 +89,13 @@ class CallerCounts:
     def finish(self) -> Quorum:
         """Name the heavy callers, services among them."""
         heavy = {caller for caller, count in self._counts.items() if count >= HEAVY_SHARE * self._total}
-        if len(self._principals) <= _MAX_SERVICES:
-            heavy.update(*[support.callers for support in self._principals.values() if _is_service(support)])
+        heavy.update(*[support.callers for support in self._principals.values() if _is_service(support)])
         return Quorum(heavy, MIN_WINDOWS)
 
     def _principal(self, principal: str) -> "Support":
         found = self._principals.get(principal)
         if found is None:
-            found = Support()
-            if len(self._principals) <= _MAX_SERVICES:  # one more than count, so that too many stay too many
-                self._principals[principal] = found
+            found = self._principals[principal] = Support()
         return found
 
 

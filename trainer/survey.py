@@ -1,9 +1,12 @@
 """What must be known of a workload before its profiles can be learned: endpoints, callers, silences, times. Mergeable."""
 
+from collections.abc import Collection
+
 import numpy as np
 
+from authz_server.engine.canonical import to_workload
 from authz_server.engine.record import CallRecord
-from trainer.batch import Batch, Ids
+from trainer.batch import Batch, Ids, Sender
 from trainer.batch_callers import to_callers
 from trainer.eligible import caller_of, succeeded, was_refused
 from trainer.fit_endpoint import EndpointLearner
@@ -17,7 +20,9 @@ __all__ = ["Survey"]
 class Survey:
     """Surveys one workload."""
 
-    def __init__(self) -> None:
+    def __init__(self, mesh: Collection[str] = ()) -> None:
+        """Begin; `mesh`: the workloads there are."""
+        self._mesh = frozenset(mesh)
         self.teaching = 0
         self.endpoints = EndpointLearner()
         self.failing = EndpointLearner()
@@ -41,7 +46,7 @@ class Survey:
         pairs, counts = np.unique(batch.sender * WINDOWS + window, return_counts=True)
         for pair, times in zip(pairs.tolist(), counts.tolist(), strict=True):
             sender = batch.senders[pair // WINDOWS]
-            self.callers.behind(sender.principal, caller_of(sender), pair % WINDOWS, times)
+            self._behind(sender, pair % WINDOWS, times)
         self.teaching += int(batch.succeeded.sum())
         for learner, rows in ((self.endpoints, batch.succeeded), (self.failing, batch.refused)):
             target = batch.target[rows]
@@ -58,12 +63,16 @@ class Survey:
             self.gaps.update(record.session, record.ts)
         caller = caller_of(record)
         self.callers.add(caller)
-        self.callers.behind(record.principal, caller, window)
+        self._behind(record, window, 1)
         if succeeded(record):
             self.teaching += 1
             self.endpoints.update(record, caller, window)
         elif was_refused(record):
             self.failing.update(record, caller, window)
+
+    def _behind(self, sender: Sender | CallRecord, window: int, times: int) -> None:
+        if sender.principal and to_workload(sender.principal, "", "") in self._mesh:
+            self.callers.behind(sender.principal, caller_of(sender), window, times)
 
     def merge(self, other: "Survey") -> None:
         """Take over another's calls."""

@@ -10,7 +10,7 @@ are contiguous, so that what is new comes to each scoring model as it comes in l
 import gc
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
@@ -95,11 +95,12 @@ def _learn_spool(
     jobs: int = 1,
 ) -> list[Learned]:
     workloads = spool.workloads()
+    mesh = frozenset(batches.workload for batches in workloads)
     if jobs == 1:
         watch = _Watch(progress, sum(batches.calls for batches in workloads))
-        found = [_learn_workload(batches, watch, change, numeric) for batches in workloads]
+        found = [_learn_workload(batches, watch, change, numeric, mesh) for batches in workloads]
     else:
-        found = Parallel(n_jobs=effective_n_jobs(jobs))(delayed(_learn_workload)(batches) for batches in workloads)
+        found = Parallel(n_jobs=effective_n_jobs(jobs))(delayed(_learn_workload)(batches, mesh=mesh) for batches in workloads)
     learned = [one for one in found if not isinstance(one, int)]
     if not learned:
         named = zip(workloads, found, strict=True)
@@ -113,14 +114,15 @@ def _learn_workload(
     watch: Callable[[str, str, Iterable[Batch]], Iterable[Batch]] = lambda _phase, _workload, batches: batches,
     change: Change = lambda model: model,
     numeric: frozenset[FindingCode] = NUMERIC,
+    mesh: Collection[str] = (),
 ) -> Learned | int:
-    """Learn one workload, again without its suspects where there are any; where too few calls teach, tell how many do."""
+    """Learn a workload of a mesh, again without its suspects where there are any; where too few calls teach, tell how many do."""
     name, calls = batches.workload, batches.calls
     read: Iterable[Batch] = batches if calls > _KEPT else list(batches)
     done: WorkloadLearner | None = None
     left_out: frozenset[str] = frozenset()
     for further in reversed(range(_ROUNDS)):
-        learner = WorkloadLearner(name, calls, change, numeric)
+        learner = WorkloadLearner(name, calls, change, numeric, mesh)
         for batch in watch("survey", name, _without(read, left_out)):
             learner.survey(batch)
         teaching = learner.surveyed()

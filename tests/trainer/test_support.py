@@ -184,8 +184,6 @@ SERVICES = [
     ("with two replicas", [("mail", f"pod-{window % 2}", window) for window in range(5)], {"pod-0", "pod-1"}),
     ("lately only", [("mail", "pod", window) for window in (28, 29, 30, 31)] * 50, set()),
     ("a gateway, with people behind it", [("gateway", f"person {window % 3}", window) for window in range(32)], set()),
-    ("no certificate", [("", "pod", window) for window in range(32)], set()),
-    ("certificates of people", [(f"person {n}", f"person {n}", window) for n in range(65) for window in range(5)], set()),
 ]
 
 
