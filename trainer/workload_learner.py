@@ -5,13 +5,12 @@ passes themselves are `train.py`'s.
 """
 
 from collections import Counter as Tally
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
 
-from authz_server.engine.decide import to_score
 from authz_server.engine.endpoint import path_parameters
 from authz_server.engine.finding import FindingCode
 from authz_server.engine.history import IDLE_SECONDS, CallerHistory, History, add_step
@@ -24,6 +23,7 @@ from trainer.eligible import caller_of
 from trainer.endpoint_cost import CostLearner
 from trainer.fit_model import ModelLearner, Plan, finish_blocks
 from trainer.fit_volume import VolumeLearner
+from trainer.held_out import HeldOut, capped, to_odd_call
 from trainer.lesson import Lesson, Taught, Values
 from trainer.same_scale import to_same_scale
 from trainer.scorer import Scorer
@@ -52,13 +52,15 @@ class Learned(NamedTuple):
 class WorkloadLearner:
     """One workload on its way through the passes."""
 
-    def __init__(self, name: str, calls: int, change: Change, numeric: frozenset[FindingCode]) -> None:
+    def __init__(
+        self, name: str, calls: int, change: Change, numeric: frozenset[FindingCode], mesh: Collection[str] = ()
+    ) -> None:
         self._name = name
         self._change = change
         self._numeric = numeric
         self._calls = calls
         self._every = -(-calls // MAX_SCORED)
-        self._survey = Survey()
+        self._survey = Survey(mesh)
         self._seen = 0
 
     def survey(self, batch: Batch) -> None:
@@ -117,7 +119,7 @@ class WorkloadLearner:
         self._model, others = finish_blocks(self._plan, self._name, self._blocks)
         self._blocks.clear()
         self._models = [ReadyModel(self._change(model), "") for model in others]
-        self._calibration = CalibrationLearner()
+        self._held_out = HeldOut()
         self._suspects = Suspects()
         self._volume = VolumeLearner(self._costs, self._survey.first_ts, self._survey.last_ts)
         self._begin()
@@ -132,7 +134,8 @@ class WorkloadLearner:
             self._pace(batch, endpoints)
         for number in np.unique(block).tolist():
             rows = np.flatnonzero(block == number)
-            self._score(batch, first, rows, chosen, endpoints, Scorer(self._models[number], batch, rows[chosen[rows]]))
+            scorer = Scorer(self._models[number], batch, rows[chosen[rows]])
+            self._score(batch, first, number, rows, chosen, endpoints, scorer)
 
     def _pace(self, batch: Batch, endpoints: Sequence[str]) -> None:
         """Count how fast callers go."""
@@ -143,7 +146,9 @@ class WorkloadLearner:
             session, address = senders[sender]
             self._volume.visit(self._name, session, address, ts, footprints[target], status)
 
-    def _score(self, batch: Batch, first: int, rows: Ids, chosen: Mask, endpoints: Sequence[str], scorer: Scorer) -> None:
+    def _score(
+        self, batch: Batch, first: int, block: int, rows: Ids, chosen: Mask, endpoints: Sequence[str], scorer: Scorer
+    ) -> None:
         """Score those of a block's calls that are `chosen`, and keep the histories of all; most calls have nothing odd."""
         senders = [(sender.session, caller_of(sender)) for sender in batch.senders]
         with_session = np.array([bool(session) for session, _ in senders], dtype=np.bool_)[batch.sender[rows]]
@@ -161,14 +166,15 @@ class WorkloadLearner:
                     endpoint = scorer.endpoints[target]
                     oddity, what = to_oddity(endpoint, found)
                     who = f"{caller} {endpoint} {what}" if caller and caller not in self._plan.quorum.heavy else ""
-                    self._calibration.update(endpoint, to_score(found), (first + row) * PARTS // self._calls, who)
+                    part = (first + row) * PARTS // self._calls
+                    self._held_out.update(to_odd_call(endpoint, block, part, caller, who, found))
                     self._suspects.update(caller, oddity, what)
                 else:
                     quiet.append(row)
             if history is not None and endpoints[target] and well[row]:
                 add_step(history, endpoints[target])
         for target, calls in Tally(batch.target[quiet].tolist()).items():
-            self._calibration.count(scorer.endpoints[target], calls)
+            self._held_out.count(scorer.endpoints[target], calls)
         for sender, calls in Tally(batch.sender[quiet].tolist()).items():
             self._suspects.count(senders[sender][1], calls)
 
@@ -178,11 +184,14 @@ class WorkloadLearner:
 
     def finish(self) -> Learned:
         """Make the model of all calls, with the calibration, and the description of what it knows."""
-        model = to_same_scale(self._change(self._model), [one.model for one in self._models])
-        model = msgspec.structs.replace(model, calibration=self._calibration.finish(), volume=self._volume.finish())
+        others = [one.model for one in self._models]
+        caps = self._held_out.caps(others, self._plan.quorum)
+        scores = self._held_out.calibrate(others, caps)
+        model = capped(to_same_scale(self._change(self._model), others), caps)
+        model = msgspec.structs.replace(model, calibration=scores.finish(), volume=self._volume.finish())
         shared = model.shared.parameters.keys()
         known = {name: frozenset(profile.parameters.keys() | shared) for name, profile in model.endpoints.items()}
-        return Learned(model, self._description.finish(self._name, known), self._calibration)
+        return Learned(model, self._description.finish(self._name, known), scores)
 
     def _begin(self) -> None:
         self._seen = 0
