@@ -20,11 +20,19 @@ class GapLearner:
 
     def __init__(self) -> None:
         self._last: dict[str, float] = {}
+        self._before: dict[str, float] = {}
+        """When callers were last seen that weren't since `_since`; who wasn't for `IDLE_SECONDS` is in neither."""
+        self._since = 0.0
         self._gaps: dict[int, int] = defaultdict(int)
 
     def update(self, caller: str, ts: float) -> None:
         """Count one call of a caller."""
+        if ts - self._since >= IDLE_SECONDS:
+            self._before = self._last if ts - self._since < 2 * IDLE_SECONDS else {}
+            self._last, self._since = {}, ts
         before = self._last.get(caller)
+        if before is None:
+            before = self._before.get(caller)
         if before is not None and 0 <= ts - before < IDLE_SECONDS:
             self._gaps[int((ts - before) * 16).bit_length()] += 1
         elif len(self._last) > 200_000:

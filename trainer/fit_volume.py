@@ -11,6 +11,7 @@ from functools import lru_cache
 from hashlib import blake2b
 from heapq import heappush, heapreplace
 from math import log, sqrt
+from struct import Struct
 from typing import Final, NamedTuple
 
 from authz_server.engine.call import Call
@@ -61,13 +62,24 @@ _NO_TAIL: Final = Tail((), 0.0)
 
 
 class _Block(NamedTuple):
-    """One caller's block: its highest counts, how many calls, windows of each length in which it called, and the day."""
+    """One caller's block: its highest counts, how many calls, windows of each length in which it called, whose, since when."""
 
     counts: tuple[float, ...]
     calls: int
     windows: tuple[int, ...]
-    day: tuple[str, int]
+    key: str
     ts: float
+
+    @property
+    def day(self) -> tuple[str, int]:
+        """Whose day it is of."""
+        return self.key, int(self.ts // _DAY)
+
+
+_Kept = tuple[int, str, float, int, bytes]
+"""A block as it is kept, at half its weight: its hash, whose, since when, calls, and `_NUMBERS`."""
+_NUMBERS: Final = Struct(f"{len(METERS)}d{len(_WINDOWS)}q")
+"""A block's counts and windows."""
 
 
 class _Open:
@@ -100,7 +112,7 @@ class _Open:
         return tuple(map(max, zip(*self.gathered, strict=True)))
 
     def close(self, key: str) -> _Block:
-        return _Block(self._highest(), self.calls, tuple(self.windows), (key, int(self.ts // _DAY)), self.ts)
+        return _Block(self._highest(), self.calls, tuple(self.windows), key, self.ts)
 
 
 class _Blocks:
@@ -108,23 +120,36 @@ class _Blocks:
 
     def __init__(self, most: int = _MAX_SAMPLE) -> None:
         self._most = most
-        self._heap: list[tuple[int, str, _Block]] = []
+        self._heap: list[_Kept] = []
         self.windows = [0] * len(_WINDOWS)
         self.peaks = [0.0] * len(METERS)
 
-    def add(self, key: str, block: _Block) -> None:
+    def __len__(self) -> int:
+        return len(self._heap)
+
+    def add(self, block: _Block) -> None:
         self.windows = [a + b for a, b in zip(self.windows, block.windows, strict=True)]
         self.peaks = [max(b, a) for a, b in zip(self.peaks, block.counts, strict=True)]
-        name = f"{key} {block.ts}"
+        name = f"{block.key} {block.ts}"
         rank = -int.from_bytes(blake2b(name.encode(), digest_size=8).digest(), "big")
         if len(self._heap) < self._most:
-            heappush(self._heap, (rank, name, block))
+            heappush(self._heap, _packed(rank, block))
         elif rank > self._heap[0][0]:
-            heapreplace(self._heap, (rank, name, block))
+            heapreplace(self._heap, _packed(rank, block))
 
     def sample(self) -> list[_Block]:
         """List the blocks kept, in an order that doesn't depend on the calls'."""
-        return [block for _, _, block in sorted(self._heap)]
+        return [_unpacked(kept) for kept in sorted(self._heap)]
+
+
+def _packed(rank: int, block: _Block) -> _Kept:
+    return rank, block.key, block.ts, block.calls, _NUMBERS.pack(*block.counts, *block.windows)
+
+
+def _unpacked(kept: _Kept) -> _Block:
+    _, key, ts, calls, packed = kept
+    numbers = _NUMBERS.unpack(packed)
+    return _Block(numbers[: len(METERS)], calls, numbers[len(METERS) :], key, ts)
 
 
 class VolumeLearner:
@@ -162,6 +187,7 @@ class VolumeLearner:
         """Count one call that may calibrate, where calls have times."""
         if ts // self._block != self._now:
             self._close()
+            self._counters.expire(ts - 2 * LONG)
             self._now = ts // self._block
         if address == session:
             address = ""
@@ -177,6 +203,7 @@ class VolumeLearner:
     def finish(self) -> VolumeModel | None:
         """Make the model; None where calls have no times, or callers no names, or there are too few blocks."""
         self._close()
+        self._counters = Counters()
         own = {key: normal for key, blocks in sorted(self._own.items()) if (normal := _to_normal(blocks, _MIN_OWN)) is not None}
         sessions, addresses = (self._pooled(kind) for kind in ("session", "address"))
         if sessions is None and addresses is None and not own:
@@ -198,9 +225,9 @@ class VolumeLearner:
         for key, blocks in self._own.items():
             if key.startswith(f"{kind}:"):
                 for block in blocks.sample():
-                    everybody.add(key, block)
+                    everybody.add(block)
         for block in self._kinds[kind].sample():
-            everybody.add(block.day[0], block)
+            everybody.add(block)
         return _to_normal(everybody, _MIN_BLOCKS)
 
     def _note(self, key: tuple[str, str], counts: tuple[float, ...], ts: float) -> None:
@@ -216,7 +243,7 @@ class VolumeLearner:
             key = own_key(kind, who)
             heavy = key in self._heavy
             blocks = self._own.setdefault(key, _Blocks(_MAX_SAMPLE // 10)) if heavy else self._kinds[kind]
-            blocks.add(key, block.close(key))
+            blocks.add(block.close(key))
         self._open.clear()
 
 
@@ -286,8 +313,7 @@ def _factor(blocks: Sequence[_Block], tails: Sequence[Tail]) -> float:
 
 
 def _to_normal(blocks: _Blocks, least: int, counters: Container[str] = _OWN) -> Normal | None:
-    sample = blocks.sample()
-    return to_normal(sample, blocks.windows, blocks.peaks, counters) if len(sample) >= least else None
+    return to_normal(blocks.sample(), blocks.windows, blocks.peaks, counters) if len(blocks) >= least else None
 
 
 def _week(blocks: Iterable[_Block]) -> tuple[float, ...]:
@@ -311,7 +337,7 @@ def _divided(blocks: _Blocks, week: Sequence[float]) -> _Blocks:
     found = _Blocks()
     for block in blocks.sample():
         level = week[hour_of_week(block.ts)]
-        found.add(block.day[0], block._replace(counts=tuple([count / level for count in block.counts])))
+        found.add(block._replace(counts=tuple([count / level for count in block.counts])))
     found.windows = blocks.windows
     return found
 

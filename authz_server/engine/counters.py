@@ -68,6 +68,10 @@ class _Once(msgspec.Struct, gc=False):
         """Count an error of its call."""
         self.errors += 1
 
+    def is_silent(self, since: float) -> bool:
+        """As CallerPace has it."""
+        return self.ts < since
+
     def refuse(self, ts: float) -> None:
         """Take note that its call was refused: its age counts from there anyway."""
 
@@ -125,6 +129,11 @@ class Counters:
             whole.fail(ts)
         for pace in self._known(workload, session, address, ts):
             pace.fail(ts)
+
+    def expire(self, since: float) -> None:
+        """Forget callers that made no call since then: two of the longest windows later only their age is left of them."""
+        while self._callers and next(iter(self._callers.values())).is_silent(since):
+            self._callers.popitem(last=False)
 
     def refuse(self, workload: str, session: str, address: str, ts: float) -> None:
         """Take note that a call was refused: its callers are new from here on."""

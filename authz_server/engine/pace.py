@@ -259,6 +259,10 @@ class CallerPace:
             self._before = (errors + 1.0, endpoints, values)
         self._long_room -= 1.0
 
+    def is_silent(self, since: float) -> bool:
+        """Tell whether no call came since then."""
+        return self._last < since
+
     def refuse(self, ts: float) -> None:
         """Take note that a call was refused: the caller's age counts from here."""
         self._first = ts

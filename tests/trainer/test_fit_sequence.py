@@ -246,6 +246,16 @@ def test_gaps_of_other_callers_merge() -> None:
     assert one.finish() == gaps((10.0, 3_000), (500.0, 100)).finish()
 
 
+def test_who_fell_silent_is_forgotten_and_nobody_else() -> None:
+    """Calls that come for hours: each caller twice, nearly as far apart as a session may be."""
+    learner = GapLearner()
+    for second in range(4 * int(IDLE_SECONDS)):
+        learner.update(f"c{second}", float(second))
+        if second >= 1_700:
+            learner.update(f"c{second - 1_700}", float(second))
+    assert (4 * int(IDLE_SECONDS) - 1_700, True) == (sum(learner._gaps.values()), len(learner._last) < 2 * IDLE_SECONDS + 1_700)
+
+
 def test_a_clock_that_steps_back_is_no_gap() -> None:
     learner = GapLearner()
     for _ in range(2_000):

@@ -53,6 +53,17 @@ def test_callers_are_bounded_and_the_least_recently_active_goes_first() -> None:
     assert (3, 1, [3, 1]) == (len(counters), found.session.counts[0], again)
 
 
+def test_only_callers_that_fell_silent_are_forgotten_on_request() -> None:
+    counters = Counters()
+    for number, session in enumerate(["once", "twice", "twice", "late"]):
+        counters.visit("shop", session, "", START + number, Footprint())
+    counters.expire(START + 2)
+    found = [
+        counters.visit("shop", session, "", START + 4, Footprint()).session.counts[0] for session in ("once", "twice", "late")
+    ]
+    assert [1, 3, 2] == found
+
+
 def limits(session: float = 1e9, address: float = 1e9, workload: float = 1e9) -> PaceLimits:
     return PaceLimits(*[to_limits((count,) * len(METERS)) for count in (session, address, workload)])
 
