@@ -6,6 +6,7 @@ A flag overrides the environment variable of the same name. What costs start-up 
 """
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,6 +27,7 @@ from trainer.workflows.export import Form as WorkflowForm
 __all__ = ["app", "main"]
 
 _FAILED = 2
+_TERMINATED = 128 + signal.SIGTERM
 _PREFIX = "TRAINER_"
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -324,7 +326,8 @@ def study(
 
 
 def main() -> int:
-    """Run the command line; an expected error is one line a problem, and 2."""
+    """Run the command line; an expected error is one line a problem, and 2. SIGTERM ends it as Ctrl-C does, tidily."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))
     try:
         app(standalone_mode=True)
     except MeshwardenError as error:

@@ -2,20 +2,17 @@
 
 from collections import defaultdict
 from itertools import count
-from typing import Final
 
 import msgspec
 import numpy as np
 
 from authz_server.engine.call import BodyKind, Flag, Parameter
 from trainer.batch import Batch, Form, Sender, Target
-from trainer.partial_record import StoredCall
+from trainer.partial_record import StoredCall, bounded
 
 __all__ = ["BatchBuilder"]
 
 _Row = tuple[str, float, int, int | None, int | None, float | None, int]
-_MOST: Final = 1 << 62
-"""A number beyond is nonsense, and more than is written."""
 _decode_parameter = msgspec.json.Decoder(Parameter).decode
 _split = msgspec.json.Decoder(tuple[msgspec.Raw, ...]).decode
 
@@ -70,11 +67,11 @@ class BatchBuilder:
             np.array(self._sent, dtype=np.int64),
             np.array(self._starts),
             list(ids),
-            [min(size, _MOST) for size in body_size],
-            [one if one is None else min(one, _MOST) for one in status],
-            [one if one is None else min(one, _MOST) for one in resp_size],
+            [bounded(size) for size in body_size],
+            [one if one is None else bounded(one) for one in status],
+            [one if one is None else bounded(one) for one in resp_size],
             list(duration_ms),
-            [min(one, _MOST) for one in port],
+            [bounded(one) for one in port],
         )
 
     def _forms(self, parameters: list[Parameter]) -> tuple[list[Form], list[int]]:

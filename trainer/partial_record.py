@@ -11,9 +11,10 @@ import msgspec
 from authz_server.engine.call import BodyKind, Flag
 from authz_server.engine.record import CallRecord, encode_record
 
-__all__ = ["NOTHING", "StoredCall", "to_stored"]
+__all__ = ["NOTHING", "StoredCall", "bounded", "to_stored"]
 
 NOTHING: Final = msgspec.Raw(b"[]")
+_MOST: Final = 1 << 62
 
 
 class StoredCall(msgspec.Struct, frozen=True, gc=False):
@@ -47,3 +48,12 @@ _decode = msgspec.json.Decoder(StoredCall).decode
 def to_stored(records: Iterable[CallRecord]) -> Iterator[StoredCall]:
     """Give records in memory as a store would give them."""
     return (_decode(encode_record(record)) for record in records)
+
+
+def bounded(number: int) -> int:
+    """Cut a number that is nonsense to what can be written; where times and sizes come from, anything may stand.
+
+    >>> bounded(200), bounded(-1 << 80) == -bounded(1 << 90)
+    (200, True)
+    """
+    return max(-_MOST, min(number, _MOST))

@@ -6,7 +6,7 @@ values there are. The file is a temporary one, gone when training ends.
 
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Final, Self, cast
 
@@ -79,7 +79,8 @@ class Spool:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        with suppress(OSError):  # what couldn't be written isn't needed any more
+            self._file.close()
 
     def fill(self, calls: Iterable[StoredCall], told: Callable[[int], None] = lambda _: None) -> None:
         """Take all calls, in time order; known attacks and those of a test split aren't kept.
@@ -115,7 +116,8 @@ class Spool:
             self._keep(builder)
         if len(trail):
             self._trails.append(self._write(encode_trail(trail.build())))
-        self._file.flush()
+        with _room():
+            self._file.flush()
         told(done + held)
 
     def _keep(self, builder: BatchBuilder) -> None:
@@ -134,10 +136,17 @@ class Spool:
             yield decode_trail(_read(self._file, place))
 
     def _write(self, data: bytes) -> _Place:
-        try:
+        with _room():
             start = self._file.seek(0, 2)
             self._file.write(data)
-        except OSError as error:
-            where = tempfile.gettempdir()
-            raise StoreError(f"{where}: expected room for calls while they are learned: {error.strerror or error}") from error
         return start, len(data)
+
+
+@contextmanager
+def _room() -> Iterator[None]:
+    """Say where there is no room, if there is none."""
+    try:
+        yield
+    except OSError as error:
+        where = tempfile.gettempdir()
+        raise StoreError(f"{where}: expected room for calls while they are learned: {error.strerror or error}") from error

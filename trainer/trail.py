@@ -6,7 +6,7 @@ from itertools import count
 import msgspec
 
 from trainer.eligible import calibrates
-from trainer.partial_record import StoredCall
+from trainer.partial_record import StoredCall, bounded
 
 __all__ = ["Target", "Trail", "TrailBuilder", "decode_trail", "encode_trail"]
 
@@ -60,7 +60,8 @@ class TrailBuilder:
         """Take one call."""
         target = self._targets[call.workload, call.method, bytes(call.segments)]
         principal = self._principals[call.principal]
-        self._rows.append((call.ts, target, principal, call.request_id, call.status, calibrates(call)))
+        status = call.status if call.status is None else bounded(call.status)
+        self._rows.append((call.ts, target, principal, call.request_id, status, calibrates(call)))
 
     def build(self) -> Trail:
         """Make the trail of the calls so far, of which there must be one."""

@@ -8,6 +8,8 @@ from authz_server.engine.record import CallRecord, to_parsed_call
 from tests.factories_engine import JSON, NOON, record
 from tests.factories_trainer import to_batch
 from trainer.batch import Batch, decode_batch, encode_batch
+from trainer.partial_record import to_stored
+from trainer.trail import TrailBuilder, decode_trail, encode_trail
 
 BODY = b'{"n":[1,2],"s":"a},{b"}'
 CASES = [
@@ -57,9 +59,20 @@ def test_calls_that_are_left_out_are_gone(kept: list[bool]) -> None:
     assert only.owner.tolist() == [row for row in range(len(only)) for _ in only.call(row).parameters]
 
 
-def test_numbers_that_are_nonsense_are_cut() -> None:
-    batch = decode_batch(encode_batch(to_batch([record(resp_size=1 << 80, status=1 << 90, body_size=1 << 70)])))
-    assert ([1 << 62], [1 << 62], [1 << 62]) == (batch.resp_size, batch.status, batch.body_size)
+@pytest.mark.parametrize("sign", [1, -1])
+def test_numbers_that_are_nonsense_are_cut(sign: int) -> None:
+    nonsense = record(resp_size=sign << 80, status=sign << 90, body_size=sign << 70)
+    batch = decode_batch(encode_batch(to_batch([nonsense])))
+    assert ([sign << 62], [sign << 62], [sign << 62]) == (batch.resp_size, batch.status, batch.body_size)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_trail_cuts_them_too(sign: int) -> None:
+    builder = TrailBuilder()
+    for call in to_stored([record(status=sign << 90, request_id="r-1")]):
+        builder.add(call)
+
+    assert [sign << 62] == decode_trail(encode_trail(builder.build())).status
 
 
 def test_outcomes_are_told_apart() -> None:

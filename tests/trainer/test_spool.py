@@ -77,10 +77,11 @@ def test_a_shared_one_is_read_by_others_and_gone_at_the_end() -> None:
     assert not path.exists()
 
 
-def test_no_room_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("buffering", [0, -1])
+def test_no_room_is_said(buffering: int, monkeypatch: pytest.MonkeyPatch) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("needs a device that is always full")
-    monkeypatch.setattr(tempfile, "SpooledTemporaryFile", lambda _: Path("/dev/full").open("r+b", buffering=0))  # noqa: SIM115
+    monkeypatch.setattr(tempfile, "SpooledTemporaryFile", lambda _: Path("/dev/full").open("r+b", buffering=buffering))  # noqa: SIM115
     with Spool() as one, pytest.raises(StoreError, match=f"{tempfile.gettempdir()}: expected room"):
         one.fill(to_stored([made(0)]))
 
