@@ -16,7 +16,7 @@ from authz_server.engine.call import Call
 from authz_server.engine.finding import FindingCode
 from authz_server.engine.model import ReadyModel, WorkloadModel
 from authz_server.engine.observe import Observer
-from authz_server.engine.parameters import EndpointProfile, ParameterProfile
+from authz_server.engine.profile import EndpointProfile, ParameterProfile
 from authz_server.engine.record import CallRecord, to_parsed_call
 from bench import workload
 from bench.datasets import DROPPED_BY_DEFAULT, prepare

@@ -15,8 +15,8 @@ from authz_server.engine.history import Past
 from authz_server.engine.model import ReadyModel, WorkloadModel
 from authz_server.engine.observe import Observer
 from authz_server.engine.pace import METERS
-from authz_server.engine.parameters import EndpointProfile, Interval, ParameterProfile
 from authz_server.engine.policy import SessionSource
+from authz_server.engine.profile import EndpointProfile, Interval, ParameterProfile
 from authz_server.engine.record import CallRecord
 from authz_server.engine.sequence import SequenceModel
 from authz_server.engine.volume import Level, Normal, Tail

@@ -6,8 +6,8 @@ from authz_server.engine.calibration import Calibration
 from authz_server.engine.edges import EdgeModel
 from authz_server.engine.finding import Finding, FindingCode
 from authz_server.engine.model import WorkloadModel
-from authz_server.engine.parameters import EndpointProfile
 from authz_server.engine.policy import Enforcement, Mode, Rule, WorkloadPolicy
+from authz_server.engine.profile import EndpointProfile
 from authz_server.engine.sequence import SequenceModel
 from authz_server.engine.verdict import Action, Basis, Verdict
 

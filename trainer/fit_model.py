@@ -14,7 +14,7 @@ from authz_server.engine.finding import FindingCode
 from authz_server.engine.history import CallerHistory
 from authz_server.engine.model import WorkloadModel
 from authz_server.engine.numeric import NumericModel
-from authz_server.engine.parameters import EndpointProfile
+from authz_server.engine.profile import EndpointProfile
 from trainer.call_sample import CallSample
 from trainer.fit_edges import EdgeLearner
 from trainer.fit_parameters import EndpointProfileLearner, SharedLearner

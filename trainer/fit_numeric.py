@@ -28,7 +28,7 @@ from authz_server.engine.numeric import (
     NumericModel,
     Spread,
 )
-from authz_server.engine.parameters import EndpointProfile
+from authz_server.engine.profile import EndpointProfile
 from trainer.calibrate import to_calibration
 from trainer.call_sample import SampledCall
 from trainer.support import WINDOWS

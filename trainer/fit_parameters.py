@@ -9,7 +9,7 @@ from typing import Final
 
 from authz_server.engine.call import BodyKind, Call, Flag
 from authz_server.engine.finding import FindingCode
-from authz_server.engine.parameters import EndpointProfile, ParameterProfile
+from authz_server.engine.profile import EndpointProfile, ParameterProfile
 from trainer.names_learner import NamesLearner
 from trainer.parameter_learner import ParameterLearner
 from trainer.prior import Prior

@@ -26,7 +26,7 @@ from authz_server.engine.decide import to_score
 from authz_server.engine.edges import EdgeModel
 from authz_server.engine.finding import FindingCode, Surprise
 from authz_server.engine.model import WorkloadModel
-from authz_server.engine.parameters import EndpointProfile, ParameterProfile
+from authz_server.engine.profile import EndpointProfile, ParameterProfile
 from trainer.calibrate import PARTS, CalibrationLearner
 from trainer.support import WINDOWS, Quorum, Support
 

@@ -8,7 +8,7 @@ integer here and as a UUID there stay apart.
 from collections.abc import Iterable, Mapping
 from typing import Final, TypeVar
 
-from authz_server.engine.parameters import Interval
+from authz_server.engine.profile import Interval
 from trainer.look import is_formless
 from trainer.parameter_learner import ParameterLearner, Traits
 from trainer.support import Quorum

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from authz_server.engine.call import Parameter
-from authz_server.engine.parameters import ParameterProfile
+from authz_server.engine.profile import ParameterProfile
 from trainer.look import Look, is_formless
 from trainer.parameter_learner import ParameterLearner
 from trainer.prior import Prior

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from authz_server.engine.call import Kind, Parameter
 from authz_server.engine.finding import FindingCode
-from authz_server.engine.parameters import Interval, ParameterProfile
+from authz_server.engine.profile import Interval, ParameterProfile
 from trainer.look import Bucket, Look, to_look, to_number_bucket
 from trainer.prior import Prior
 from trainer.support import QUORUM, Counter, Quorum, Support

@@ -11,7 +11,8 @@ import numpy as np
 
 from authz_server.engine.call import BodyKind, Parameter
 from authz_server.engine.model import ReadyModel
-from authz_server.engine.parameters import EndpointProfile, ParameterProfile, score_parameter
+from authz_server.engine.parameters import score_parameter
+from authz_server.engine.profile import EndpointProfile, ParameterProfile
 from trainer.batch import Batch, Form, Ids, Mask
 from trainer.shape import to_combination
 

@@ -16,7 +16,7 @@ import msgspec
 
 from authz_server.engine.edges import EdgeModel
 from authz_server.engine.model import WorkloadModel
-from authz_server.engine.parameters import EndpointProfile, ParameterProfile
+from authz_server.engine.profile import EndpointProfile, ParameterProfile
 from authz_server.engine.sequence import PrecedenceRule, SequenceModel, Transition
 
 __all__ = ["to_same_scale"]

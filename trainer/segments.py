@@ -12,7 +12,7 @@ import msgspec
 from authz_server.engine.endpoint import WILDCARD
 from authz_server.engine.finding import FindingCode
 from authz_server.engine.observe import Observer
-from authz_server.engine.parameters import ParameterProfile
+from authz_server.engine.profile import ParameterProfile
 from trainer.look import to_look
 from trainer.parameter_learner import ParameterLearner
 from trainer.prior import Prior

@@ -8,7 +8,8 @@ from typing import Final
 
 from authz_server.engine.call import Call, Kind
 from authz_server.engine.observe import structure
-from authz_server.engine.parameters import EndpointProfile, combination
+from authz_server.engine.parameters import combination
+from authz_server.engine.profile import EndpointProfile
 
 __all__ = ["FIGURES", "to_categories", "to_figures"]
 

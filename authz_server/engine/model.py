@@ -16,7 +16,8 @@ from authz_server.engine.errors import BundleError
 from authz_server.engine.finding import FindingCode
 from authz_server.engine.follow import Follows
 from authz_server.engine.numeric import NumericModel, ReadyNumeric
-from authz_server.engine.parameters import EndpointProfile, ParameterProfile, ReadyProfile, ReadyShared
+from authz_server.engine.parameters import ReadyProfile, ReadyShared
+from authz_server.engine.profile import EndpointProfile, ParameterProfile
 from authz_server.engine.sequence import ReadySequence, SequenceModel
 from authz_server.engine.volume import ReadyVolume, VolumeModel
 

@@ -24,7 +24,7 @@ from authz_server.engine.errors import BundleError
 from authz_server.engine.evidence import surprise
 from authz_server.engine.figures import FIGURES, to_categories, to_figures
 from authz_server.engine.finding import FindingCode, Surprise
-from authz_server.engine.parameters import EndpointProfile
+from authz_server.engine.profile import EndpointProfile
 
 __all__ = [
     "DECIMALS",

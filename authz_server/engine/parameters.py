@@ -10,18 +10,27 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
 
-import msgspec
-
-from authz_server.engine.call import BodyKind, Call, Flag, Kind, Parameter
+from authz_server.engine.call import BodyKind, Call, Kind, Parameter
 from authz_server.engine.evidence import MAX_SURPRISE
 from authz_server.engine.finding import FindingCode, Surprise
-from authz_server.engine.observe import MAX_SYMBOLS, class_names, structure, symbols
+from authz_server.engine.observe import structure, symbols
+from authz_server.engine.parameter_words import (
+    body_in_words,
+    characters_in_words,
+    combination_in_words,
+    length_in_words,
+    range_in_words,
+    structure_in_words,
+    symbols_in_words,
+    type_in_words,
+    unknown_header_in_words,
+    unknown_parameter_in_words,
+    value_in_words,
+)
+from authz_server.engine.profile import EndpointProfile, Interval, ParameterProfile
 
 __all__ = [
     "FORMLESS",
-    "EndpointProfile",
-    "Interval",
-    "ParameterProfile",
     "ReadyProfile",
     "ReadyShared",
     "combination",
@@ -50,48 +59,6 @@ _MISSING_PARAMETER: Final = FindingCode.MISSING_PARAMETER
 _UNKNOWN_COMBINATION: Final = FindingCode.UNKNOWN_COMBINATION
 _REQUEST_FORM: Final = FindingCode.REQUEST_FORM
 _BODY_KIND: Final = FindingCode.BODY_KIND
-
-
-class Interval(msgspec.Struct, frozen=True, gc=False):
-    """The normal interval of a number or length, both ends normal."""
-
-    low: float
-    high: float
-
-
-class ParameterProfile(msgspec.Struct, frozen=True, gc=False):
-    """What is normal for one parameter, learned from `n` observations.
-
-    `kinds`, `structures`, `values` (digests): the normal ones; None where too many to be one. `examples`: how to show
-    `structures`. `surprises` holds -log10 of the chance that the next normal observation fails a check; a check without entry
-    isn't made.
-    """
-
-    n: int
-    kinds: frozenset[Kind]
-    classes: int
-    lengths: Interval
-    surprises: dict[FindingCode, float]
-    numbers: Interval | None = None
-    structures: frozenset[str] | None = None
-    symbols: frozenset[str] | None = None
-    values: frozenset[str] | None = None
-
-
-class EndpointProfile(msgspec.Struct, frozen=True, gc=False):
-    """What is normal for one endpoint (or, for headers and cookies, one workload), learned from `n` calls.
-
-    `required`: parameters that are (nearly) always there, with the surprise of their absence. `combinations`: the normal
-    combinations of query and body parameter names, None where too many. `surprises`: as in ParameterProfile.
-    """
-
-    n: int
-    parameters: dict[str, ParameterProfile]
-    surprises: dict[FindingCode, float]
-    required: dict[str, float] = {}
-    combinations: frozenset[str] | None = None
-    bodies: frozenset[BodyKind] = frozenset()
-    flags: frozenset[Flag] = frozenset()
 
 
 def combination(call: Call) -> str:
@@ -190,7 +157,7 @@ class ReadyProfile:
         if combinations is not None and len(found) == before:
             amount = profile.surprises.get(_UNKNOWN_COMBINATION, 0.0)
             if amount > 0 and not any(key not in profile.parameters and key[0] in "qb" for key in keys):
-                told = (_combination_in_words, frozenset(keys), len(combinations))
+                told = (combination_in_words, frozenset(keys), len(combinations))
                 found.append(Surprise(_UNKNOWN_COMBINATION, amount, "", told, "", profile.n))
 
 
@@ -219,10 +186,10 @@ def _score(parameter: Parameter, profile: ParameterProfile, forms: frozenset[str
     """Judge a parameter whose value isn't one of the known ones."""
     number = parameter.number
     if number is None and profile.values is not None:
-        _add(found, _VALUE, profile, parameter, _value_in_words)
+        _add(found, _VALUE, profile, parameter, value_in_words)
     of_kind = parameter.kind in profile.kinds
     if not of_kind:
-        _add(found, _TYPE, profile, parameter, _type_in_words)
+        _add(found, _TYPE, profile, parameter, type_in_words)
         if parameter.kind is _EMPTY:
             return
     before = len(found)
@@ -231,14 +198,14 @@ def _score(parameter: Parameter, profile: ParameterProfile, forms: frozenset[str
     else:
         unseen = parameter.classes & ~profile.classes
         if unseen:
-            _add(found, _CHARACTERS, profile, parameter, _characters_in_words, unseen.bit_count() - 1)
+            _add(found, _CHARACTERS, profile, parameter, characters_in_words, unseen.bit_count() - 1)
         elif forms is not None and (parameter.kind in FORMLESS or structure(parameter.text) not in forms):
             _score_composition(parameter, profile, found)
     if number is not None and len(found) > before:
         return  # its digits say no more than its size
     lengths = profile.lengths
     if not lengths.low <= parameter.length <= lengths.high:
-        _add(found, _LENGTH, profile, parameter, _length_in_words, _distance(lengths, parameter.length))
+        _add(found, _LENGTH, profile, parameter, length_in_words, _distance(lengths, parameter.length))
 
 
 def _score_number(parameter: Parameter, number: float, profile: ParameterProfile, found: list[Surprise]) -> None:
@@ -248,18 +215,18 @@ def _score_number(parameter: Parameter, number: float, profile: ParameterProfile
         base = profile.surprises.get(_RANGE, 0.0)
         signed = profile.surprises.get(_CHARACTERS, 0.0) if parameter.classes & ~profile.classes else 0.0
         extra = _distance(interval, number) + max(0.0, signed - base)
-        _add(found, _RANGE, profile, parameter, _range_in_words, extra)
+        _add(found, _RANGE, profile, parameter, range_in_words, extra)
 
 
 def _score_composition(parameter: Parameter, profile: ParameterProfile, found: list[Surprise]) -> None:
     """Judge how a text is put together: its structure, and which punctuation marks it has how often."""
     known, marks = profile.structures, profile.symbols
     if known is not None and parameter.kind not in FORMLESS and structure(parameter.text) not in known:
-        _add(found, _STRUCTURE, profile, parameter, _structure_in_words)
+        _add(found, _STRUCTURE, profile, parameter, structure_in_words)
     if marks is not None:
         unseen = symbols(parameter.text) - marks
         if unseen:
-            _add(found, _SYMBOLS, profile, parameter, _symbols_in_words, len(unseen) - 1)
+            _add(found, _SYMBOLS, profile, parameter, symbols_in_words, len(unseen) - 1)
 
 
 FORMLESS: Final = frozenset({Kind.HEX, Kind.TOKEN, Kind.UUID})
@@ -287,83 +254,14 @@ def _add(
         found.append(Surprise(code, amount, parameter.key, (in_words, parameter, profile), "", profile.n))
 
 
-def _value_in_words(parameter: Parameter, profile: ParameterProfile) -> tuple[str, str]:
-    return _shown(parameter), f"one of {len(profile.values or ())} known values"
-
-
-def _type_in_words(parameter: Parameter, profile: ParameterProfile) -> tuple[str, str]:
-    return _shown(parameter), _or(sorted(profile.kinds))
-
-
-def _characters_in_words(parameter: Parameter, profile: ParameterProfile) -> tuple[str, str]:
-    only = f"{_or(class_names(profile.classes))} only, " if profile.classes else ""
-    return _shown(parameter), f"{only}without {', '.join(class_names(parameter.classes & ~profile.classes))}"
-
-
-def _length_in_words(parameter: Parameter, profile: ParameterProfile) -> tuple[str, str]:
-    seen = f"{parameter.length} characters" if parameter.number is None else _shown(parameter)
-    return seen, f"{_between(profile.lengths)} characters long"
-
-
-def _range_in_words(parameter: Parameter, profile: ParameterProfile) -> tuple[str, str]:
-    kind = "an integer" if Kind.NUMBER not in profile.kinds else "a number"
-    return _shown(parameter), f"{kind} {_between(profile.numbers)}" if profile.numbers is not None else kind
-
-
-def _structure_in_words(parameter: Parameter, profile: ParameterProfile) -> tuple[str, str]:
-    return _shown(parameter), f"of the form {_or(sorted(profile.structures or (), key=_by_length)[:4])}"
-
-
-def _symbols_in_words(parameter: Parameter, profile: ParameterProfile) -> tuple[str, str]:
-    marks = profile.symbols or frozenset()
-    unseen = symbols(parameter.text) - marks
-    normal = sorted([mark for mark in marks if any(mark[0] == new[0] for new in unseen)]) or sorted(marks)
-    return _shown(parameter), f"with {_or([_times(mark) for mark in normal[:6]])}" if normal else "without punctuation"
-
-
-def _by_length(form: str) -> tuple[int, str]:
-    return len(form), form
-
-
-def _times(mark: str) -> str:
-    count = f"{mark[1:]} or more" if mark[1:] == str(MAX_SYMBOLS) else mark[1:]
-    return f"{count} `{mark[0]}`"
-
-
-def _shown(parameter: Parameter) -> str:
-    """Show what was seen without showing a value: a number as it is, a text as its mask."""
-    if parameter.number is not None:
-        return f"{parameter.number:.15g}"
-    if parameter.kind in _WORDLESS:
-        return parameter.kind.value
-    return f"{parameter.kind.value} of the form `{parameter.text}`"
-
-
-_WORDLESS: Final = frozenset({Kind.NULL, Kind.EMPTY, Kind.OBJECT, Kind.ARRAY})
-
-
 def _add_unknown(parameter: Parameter, profile: EndpointProfile, shared: EndpointProfile, found: list[Surprise]) -> None:
     if parameter.key[0] == "h" or parameter.key[0] == "c":
-        code, where, in_words = _UNKNOWN_HEADER, shared, _unknown_header_in_words
+        code, where, in_words = _UNKNOWN_HEADER, shared, unknown_header_in_words
     else:
-        code, where, in_words = _UNKNOWN_PARAMETER, profile, _unknown_parameter_in_words
+        code, where, in_words = _UNKNOWN_PARAMETER, profile, unknown_parameter_in_words
     amount = where.surprises.get(code, 0.0)
     if amount > 0:
         found.append(Surprise(code, amount, parameter.key, (in_words, parameter, where), "", where.n))
-
-
-def _unknown_header_in_words(parameter: Parameter, profile: EndpointProfile) -> tuple[str, str]:
-    return _shown(parameter), f"one of {len(profile.parameters)} other headers and cookies"
-
-
-def _unknown_parameter_in_words(parameter: Parameter, profile: EndpointProfile) -> tuple[str, str]:
-    names = sorted(key.partition(":")[2] for key in profile.parameters if not key.startswith(("path:", "header:")))
-    return _shown(parameter), f"only {_or(names[:8])}" if names else "no parameter at all"
-
-
-def _combination_in_words(keys: frozenset[str], known: int) -> tuple[str, str]:
-    names = ", ".join(sorted(key.partition(":")[2] for key in keys if key[0] in "qb")) or "no parameter"
-    return names, f"one of {known} other combinations"
 
 
 def _score_form(call: Call, profile: EndpointProfile, found: list[Surprise]) -> None:
@@ -375,20 +273,4 @@ def _score_form(call: Call, profile: EndpointProfile, found: list[Surprise]) -> 
     if call.body not in profile.bodies and call.body is not _TRUNCATED:
         amount = profile.surprises.get(_BODY_KIND, 0.0)
         if amount > 0:
-            found.append(Surprise(_BODY_KIND, amount, "", (_body_in_words, call.body, profile.bodies), "", profile.n))
-
-
-def _body_in_words(body: BodyKind, normal: frozenset[BodyKind]) -> tuple[str, str]:
-    return f"body: {body.value}", f"body: {_or(sorted(normal))}"
-
-
-def _between(interval: Interval) -> str:
-    if interval.low == interval.high:
-        return f"{interval.low:.15g}"
-    return f"from {interval.low:.15g} to {interval.high:.15g}"
-
-
-def _or(words: list[str]) -> str:
-    if len(words) < 2:
-        return words[0] if words else "nothing"
-    return f"{', '.join(words[:-1])} or {words[-1]}"
+            found.append(Surprise(_BODY_KIND, amount, "", (body_in_words, call.body, profile.bodies), "", profile.n))

@@ -9,7 +9,8 @@ from typing import Final
 
 from authz_server.engine.call import Call
 from authz_server.engine.finding import FindingCode, Surprise
-from authz_server.engine.parameters import EndpointProfile, ParameterProfile, score_parameter
+from authz_server.engine.parameters import score_parameter
+from authz_server.engine.profile import EndpointProfile, ParameterProfile
 
 __all__ = ["score_unplaced"]
 

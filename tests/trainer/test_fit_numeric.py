@@ -20,7 +20,7 @@ from authz_server.engine.numeric import (
     ReadyNumeric,
     average_path_length,
 )
-from authz_server.engine.parameters import Interval
+from authz_server.engine.profile import Interval
 from tests.factories_engine import call, codes, endpoint_profile, judge, model, parameter_profile, record
 from trainer.fit_numeric import FittedForest, Row, fit_clusters, fit_forest, fit_numeric
 from trainer.train import train_calls

@@ -11,14 +11,8 @@ from hypothesis import strategies as st
 from authz_server.engine.call import BodyKind, Call, Flag, Kind, Parameter
 from authz_server.engine.endpoint import path_parameters
 from authz_server.engine.finding import FindingCode
-from authz_server.engine.parameters import (
-    EndpointProfile,
-    Interval,
-    ParameterProfile,
-    ReadyProfile,
-    ReadyShared,
-    score_parameter,
-)
+from authz_server.engine.parameters import ReadyProfile, ReadyShared, score_parameter
+from authz_server.engine.profile import EndpointProfile, Interval, ParameterProfile
 from tests.factories_engine import JSON, OBSERVER, VALUES, call, codes, json_call, parameter
 from tests.partition import merged, parts_of
 from trainer.fit_parameters import EndpointProfileLearner, SharedLearner

@@ -3,7 +3,8 @@
 import pytest
 
 from authz_server.engine.finding import FindingCode
-from authz_server.engine.parameters import ParameterProfile, score_parameter
+from authz_server.engine.parameters import score_parameter
+from authz_server.engine.profile import ParameterProfile
 from tests.factories_engine import OBSERVER, codes, parameter
 from trainer.parameter_learner import ParameterLearner
 from trainer.prior import Prior

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Mapping
 
 from authz_server.engine.endpoint import WILDCARD
-from authz_server.engine.parameters import EndpointProfile, ParameterProfile
 from authz_server.engine.pointer import unescaped
+from authz_server.engine.profile import EndpointProfile, ParameterProfile
 from trainer.description import ParameterFacts
 from trainer.openapi.schema import Schema, is_required, one_or_all, value_schema
 

@@ -14,7 +14,6 @@ from authz_server.engine.call import CONNECTION, BodyKind, Kind
 from authz_server.engine.evidence import MAX_SURPRISE
 from authz_server.engine.finding import FindingCode
 from authz_server.engine.model import WorkloadModel
-from authz_server.engine.parameters import EndpointProfile, ParameterProfile
 from authz_server.engine.pointer import (
     body_schema_id,
     is_credential,
@@ -25,6 +24,7 @@ from authz_server.engine.pointer import (
     to_method,
     to_path,
 )
+from authz_server.engine.profile import EndpointProfile, ParameterProfile
 from trainer.description import Description, EndpointFacts, ParameterFacts, ResponseFacts, Spread
 from trainer.openapi.body import body_schema
 from trainer.openapi.schema import Schema, is_required, progress, value_schema

@@ -11,7 +11,8 @@ from authz_server.engine.call import Kind
 from authz_server.engine.evidence import MAX_SURPRISE
 from authz_server.engine.finding import FindingCode
 from authz_server.engine.observe import CLASS_NAMES, MAX_TEXT, is_secret
-from authz_server.engine.parameters import FORMLESS, EndpointProfile, ParameterProfile
+from authz_server.engine.parameters import FORMLESS
+from authz_server.engine.profile import EndpointProfile, ParameterProfile
 
 __all__ = ["Schema", "is_required", "one_or_all", "progress", "value_schema"]
 

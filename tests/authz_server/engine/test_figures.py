@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from authz_server.engine.figures import FIGURES, to_categories, to_figures
-from authz_server.engine.parameters import Interval
+from authz_server.engine.profile import Interval
 from tests.factories_engine import FORM, VALUES, call, endpoint_profile, parameter_profile, word_profile
 
 PROFILE = endpoint_profile(

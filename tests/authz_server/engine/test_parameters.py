@@ -7,15 +7,8 @@ from authz_server.engine.call import BodyKind, Call, Flag, Kind
 from authz_server.engine.endpoint import path_parameters
 from authz_server.engine.evidence import MAX_SURPRISE
 from authz_server.engine.finding import FindingCode, Surprise
-from authz_server.engine.parameters import (
-    EndpointProfile,
-    Interval,
-    ParameterProfile,
-    ReadyProfile,
-    ReadyShared,
-    combination,
-    score_parameter,
-)
+from authz_server.engine.parameters import ReadyProfile, ReadyShared, combination, score_parameter
+from authz_server.engine.profile import EndpointProfile, Interval, ParameterProfile
 from authz_server.engine.verdict import to_finding
 from tests.factories_engine import (
     FORM,

@@ -4,7 +4,7 @@ import pytest
 
 from authz_server.engine.call import Flag
 from authz_server.engine.finding import FindingCode
-from authz_server.engine.parameters import Interval
+from authz_server.engine.profile import Interval
 from authz_server.engine.unplaced import score_unplaced
 from tests.factories_engine import call, codes, endpoint_profile, json_call, word_profile
 

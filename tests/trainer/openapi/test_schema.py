@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from openapi_schema_validator import OAS31Validator
 
 from authz_server.engine.finding import FindingCode
-from authz_server.engine.parameters import Interval
+from authz_server.engine.profile import Interval
 from tests.factories_engine import OBSERVER, SURPRISES, VALUES, parameter_profile, word_profile
 from trainer.openapi.schema import progress, value_schema
 from trainer.openapi.words import to_vocabulary
