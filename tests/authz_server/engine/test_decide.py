@@ -154,6 +154,13 @@ def test_a_view_of_the_whole_call_counts_a_quarter_even_alone(code: FindingCode)
     assert to_score([surprise(key="", code=code, amount=4.0)]) == 1.0
 
 
+@pytest.mark.parametrize("code", [FindingCode.UNKNOWN_PARAMETER, FindingCode.UNKNOWN_HEADER])
+def test_several_unknown_names_are_one_surprise_with_a_quarter_of_the_others(code: FindingCode) -> None:
+    unknown = [surprise(key=f"query:{name}", code=code, amount=2.0) for name in "abc"]
+    assert 2.0 + 0.25 * 4.0 == to_score(unknown)
+    assert 3.0 + 4.0 == to_score([*unknown, surprise(key="query:d", code=FindingCode.RANGE, amount=4.0)])
+
+
 def test_score_alone_needs_no_calibration() -> None:
     made = call("GET", "/cart/items?count=-1")
     assert codes(score(made, READY, READY.match(made), None)) == [FindingCode.RANGE]
