@@ -6,13 +6,15 @@ highest count ever is kept beside. Heavy callers (`endpoint_cost.py`) that come 
 everybody else's.
 """
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from heapq import heappush, heapreplace
 from math import log, sqrt
 from struct import Struct
 from typing import Final, NamedTuple
+
+import msgspec
 
 from authz_server.engine.call import Call
 from authz_server.engine.counters import Counters
@@ -54,7 +56,6 @@ _WEEKS: Final = 3
 """Weeks of history that a profile of the week needs."""
 _DAY: Final = 86_400.0
 _WINDOWS: Final = (SHORT, MINUTE, LONG)
-_OWN: Final = frozenset(meter.counter for meter in METERS)
 _LOAD: Final = frozenset({"calls", "cost"})
 """What a workload as a whole is judged by: what its backend feels. That others make errors or try much is no reason to refuse who
 is new; whoever does it is judged by its own counts."""
@@ -213,8 +214,10 @@ class VolumeLearner:
         if self._weeks >= _WEEKS:
             week = _week(blocks.sample())
             blocks = _divided(blocks, week)
-        workload = _to_normal(blocks, _MIN_HOURS, _LOAD)
-        return VolumeModel(self._block, self._costs, sessions, addresses, workload, own, week if workload is not None else ())
+        workload = _to_normal(blocks, _MIN_HOURS)
+        if workload is None:
+            return VolumeModel(self._block, self._costs, sessions, addresses, None, own)
+        return VolumeModel(self._block, self._costs, sessions, addresses, _of_load(workload), own, week)
 
     def _pooled(self, kind: str) -> Normal | None:
         """Make the normal of all callers but the heavy ones; where there are hardly any others, of those too."""
@@ -247,15 +250,10 @@ class VolumeLearner:
         self._open.clear()
 
 
-def to_normal(
-    blocks: Sequence[_Block], windows: Sequence[int], peaks: Sequence[float], counters: Container[str] = _OWN
-) -> Normal:
-    """Make a normal of blocks, which must not be none; what isn't among `counters` gets no tail, and is never odd."""
+def to_normal(blocks: Sequence[_Block], windows: Sequence[int], peaks: Sequence[float]) -> Normal:
+    """Make a normal of blocks, which must not be none."""
     tails = []
     for meter in range(len(METERS)):
-        if METERS[meter].counter not in counters:
-            tails.append(_NO_TAIL)
-            continue
         ordered = sorted(blocks, key=lambda block, meter=meter: block.counts[meter], reverse=True)  # type: ignore[misc]
         days = [block.day for block in ordered]
         tails.append(to_tail([block.counts[meter] for block in ordered], days, peaks[meter]))
@@ -301,10 +299,7 @@ def _factor(blocks: Sequence[_Block], tails: Sequence[Tail]) -> float:
     block over its limit the calls beyond the limit are refused: with a power tail, `scale` of them on average.
     """
     n = len(blocks)
-    over = sum(
-        any(tail.levels and count > tail.levels[0].count for count, tail in zip(block.counts, tails, strict=True))
-        for block in blocks
-    )
+    over = sum(any(count > tail.levels[0].count for count, tail in zip(block.counts, tails, strict=True)) for block in blocks)
     views = max(1.0, over / max(1.0, 0.1 * n))
     busiest = sorted((block.calls for block in blocks), reverse=True)[: max(1, n // 50)]
     weight = sum(busiest) / len(busiest) / (sum(block.calls for block in blocks) / n)
@@ -312,8 +307,14 @@ def _factor(blocks: Sequence[_Block], tails: Sequence[Tail]) -> float:
     return round(min(views, float(len(METERS))) * min(max(refused, _FACTOR[0]), _FACTOR[1]), 3)
 
 
-def _to_normal(blocks: _Blocks, least: int, counters: Container[str] = _OWN) -> Normal | None:
-    return to_normal(blocks.sample(), blocks.windows, blocks.peaks, counters) if len(blocks) >= least else None
+def _of_load(normal: Normal) -> Normal:
+    """Keep the tails of what a workload is judged by; the factor stays that of all numbers, which errs on the side of serving."""
+    tails = [tail if meter.counter in _LOAD else _NO_TAIL for meter, tail in zip(METERS, normal.tails, strict=True)]
+    return msgspec.structs.replace(normal, tails=tuple(tails))
+
+
+def _to_normal(blocks: _Blocks, least: int) -> Normal | None:
+    return to_normal(blocks.sample(), blocks.windows, blocks.peaks) if len(blocks) >= least else None
 
 
 def _week(blocks: Iterable[_Block]) -> tuple[float, ...]:
