@@ -99,7 +99,8 @@ def test_the_check_reaches_one_server_and_its_access_log_entry_the_other(mesh: M
     ask(one, add(), session)
     paid = ask(one, pay(), session)
     log(other, paid.dynamic_metadata["decision_id"], 402)
-    eventually(lambda: other.metric("authz_outcomes_joined_total") == joined + 1)
+    eventually(lambda: other.metric("authz_outcomes_joined_total") > joined)  # Envoys' entries of earlier calls may come as well
+    eventually(lambda: ask(one, ship(), session).status.code == 7)
     assert [7, 0, 0] == [
         ask(server, step, session).status.code for server, step in ((one, ship()), (other, pay()), (one, ship()))
     ]
