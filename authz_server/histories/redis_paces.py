@@ -10,7 +10,7 @@ two bitmaps. When a bucket began follows from `last`, and how many distinct thin
 from struct import Struct
 from typing import Final
 
-from authz_server.engine.pace import BITS, IDLE_SECONDS, LONG, MINUTE, NO_COUNTS, SHORT, Counts, Footprint, Paces
+from authz_server.engine.pace import DISTINCT, IDLE_SECONDS, LONG, MINUTE, NO_COUNTS, SHORT, Counts, Footprint, Paces
 
 __all__ = ["CHANGING", "COUNTING", "to_arguments", "to_paces"]
 
@@ -109,17 +109,6 @@ CHANGING: Final = _WINDOWS + _FUNCTIONS + _CHANGE
 """`change` counts an error of the call that came at `time`, or takes note that it was refused. Needs `PREFIX`."""
 
 
-def _distinct() -> tuple[float, ...]:
-    """Tell for each number of bits set how many distinct things that stands for, added up as `CallerPace` does."""
-    found = [0.0]
-    for count in range(BITS):
-        found.append(found[-1] + BITS / (BITS - count))
-    return tuple(found)
-
-
-_DISTINCT: Final = _distinct()
-
-
 def to_arguments(footprint: Footprint | None) -> tuple[str, bytes]:
     """Spell a Footprint for the script: its cost, empty where nothing is counted, and its bits, the endpoint's first."""
     if footprint is None:
@@ -139,7 +128,7 @@ def to_paces(session: bytes, address: bytes, workload: bytes) -> Paces:
 def _to_counts(packed: bytes) -> Counts:
     """Weigh the buckets as of the last call, which is the one that was just counted."""
     kind, first, last, calls, cost, minute_calls, minute_cost, errors, bits = _NOW.unpack_from(packed)
-    endpoints, values = _DISTINCT[bits], _DISTINCT[len(packed) - _SIZES[kind] - bits]
+    endpoints, values = DISTINCT[bits], DISTINCT[len(packed) - _SIZES[kind] - bits]
     age = (last - first) / 1e6
     if not kind:
         return Counts(age, (calls, cost, minute_calls, minute_cost, errors, endpoints, values))
@@ -155,7 +144,7 @@ def _to_counts(packed: bytes) -> Counts:
         minute_calls + before[2] * minute,
         minute_cost + before[3] * minute,
         errors + before[4] * long,
-        endpoints + _DISTINCT[before[5]] * long,
-        values + _DISTINCT[before[6]] * long,
+        endpoints + DISTINCT[before[5]] * long,
+        values + DISTINCT[before[6]] * long,
     )
     return Counts(age, counts)
