@@ -219,14 +219,15 @@ def _score_number(parameter: Parameter, number: float, profile: ParameterProfile
 
 
 def _score_composition(parameter: Parameter, profile: ParameterProfile, found: list[Surprise]) -> None:
-    """Judge how a text is put together: its structure, and which punctuation marks it has how often."""
+    """Judge how a text is put together: which punctuation marks it has how often, else its structure, which has the same ones."""
     known, marks = profile.structures, profile.symbols
-    if known is not None and parameter.kind not in FORMLESS and structure(parameter.text) not in known:
-        _add(found, _STRUCTURE, profile, parameter, structure_in_words)
     if marks is not None:
         unseen = symbols(parameter.text) - marks
         if unseen:
             _add(found, _SYMBOLS, profile, parameter, symbols_in_words, len(unseen) - 1)
+            return
+    if known is not None and parameter.kind not in FORMLESS and structure(parameter.text) not in known:
+        _add(found, _STRUCTURE, profile, parameter, structure_in_words)
 
 
 FORMLESS: Final = frozenset({Kind.HEX, Kind.TOKEN, Kind.UUID})

@@ -186,6 +186,14 @@ def test_symbols_in_words() -> None:
     )
 
 
+def test_new_marks_are_told_once_and_not_as_a_structure_too() -> None:
+    """A structure has the same marks: that it is new too follows."""
+    marks = {FindingCode.SYMBOLS: 3.0, FindingCode.STRUCTURE: 2.0}
+    profile = word_profile(classes=1 | 1 << 19, symbols=frozenset({"-1"}), surprises=marks)
+    assert codes(score_parameter(parameter("query:color", "a-b-c"), profile)) == [FindingCode.SYMBOLS]
+    assert codes(score_parameter(parameter("query:color", "a-b"), profile)) == [FindingCode.STRUCTURE]
+
+
 def test_no_parameter_at_all_in_words() -> None:
     bare = endpoint_profile(bodies=frozenset({BodyKind.NONE}))
     assert texts(call("POST", "/cart/7?debug=1"), bare) == ["`debug` was 1; in 5,000 calls there was no parameter at all"]
