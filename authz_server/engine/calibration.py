@@ -82,7 +82,8 @@ def calibrated(calibrations: Mapping[str, Calibration], endpoint: str, score: fl
     """
     own = calibrations.get(endpoint) or calibrations.get("", _NONE)
     chance = p_value(own, score)
-    mesh = calibrations.get(MESH)
-    if mesh is None or score <= 0 or (own.scores and own.scores[-1] >= score):
+    scores = own.scores
+    if (scores and scores[-1] >= score) or score <= 0:
         return chance
-    return min(chance, p_value(mesh, score))
+    mesh = calibrations.get(MESH)
+    return chance if mesh is None else min(chance, p_value(mesh, score))

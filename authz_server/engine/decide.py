@@ -43,7 +43,7 @@ def score(call: Call, ready: ReadyModel, match: Match, past: Past | None) -> lis
     endpoint, methods = match
     model = ready.model
     if not endpoint:
-        found = [_unknown(call, methods, ready), *score_unplaced(call, model.segments, model.shared)]
+        found = [_unknown(call, methods, ready), *score_unplaced(call, ready.segments, ready.shared)]
     else:
         found = (ready.profiles.get(endpoint) or ready.profile(endpoint)).score(call)
         if ready.numeric is not None:
@@ -109,6 +109,9 @@ def to_score(found: list[Surprise]) -> float:
 _WHOLE: Final = frozenset({FindingCode.NUMERIC_FOREST, FindingCode.NUMERIC_CLUSTER})
 _UNKNOWN: Final = frozenset({FindingCode.UNKNOWN_PARAMETER, FindingCode.UNKNOWN_HEADER})
 _APART: Final = _WHOLE | _UNKNOWN
+# To ask an enumeration for a member costs ten times what a name costs.
+_UNKNOWN_METHOD: Final = FindingCode.UNKNOWN_METHOD
+_UNKNOWN_ENDPOINT: Final = FindingCode.UNKNOWN_ENDPOINT
 
 
 def _amount(surprise: Surprise) -> float:
@@ -118,9 +121,15 @@ def _amount(surprise: Surprise) -> float:
 def _unknown(call: Call, methods: tuple[str, ...], ready: ReadyModel) -> Surprise:
     model = ready.model
     if methods:
-        amount = model.surprises.get(FindingCode.UNKNOWN_METHOD, 0.0)
-        normal = f"{', '.join(methods)} on this path"
-        return Surprise(FindingCode.UNKNOWN_METHOD, amount, "", f"{call.method} {call.path}", normal, model.n)
-    amount = model.surprises.get(FindingCode.UNKNOWN_ENDPOINT, 0.0)
-    normal = f"one of {len(model.endpoints)} known endpoints"
-    return Surprise(FindingCode.UNKNOWN_ENDPOINT, amount, "", f"{call.method} {call.path}", normal, model.n)
+        amount = model.surprises.get(_UNKNOWN_METHOD, 0.0)
+        return Surprise(_UNKNOWN_METHOD, amount, "", (_unknown_method_in_words, call, methods), "", model.n)
+    amount = model.surprises.get(_UNKNOWN_ENDPOINT, 0.0)
+    return Surprise(_UNKNOWN_ENDPOINT, amount, "", (_unknown_endpoint_in_words, call, len(model.endpoints)), "", model.n)
+
+
+def _unknown_method_in_words(call: Call, methods: tuple[str, ...]) -> tuple[str, str]:
+    return f"{call.method} {call.path}", f"{', '.join(methods)} on this path"
+
+
+def _unknown_endpoint_in_words(call: Call, known: int) -> tuple[str, str]:
+    return f"{call.method} {call.path}", f"one of {known} known endpoints"

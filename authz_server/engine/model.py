@@ -16,7 +16,7 @@ from authz_server.engine.errors import BundleError
 from authz_server.engine.finding import FindingCode
 from authz_server.engine.follow import Follows
 from authz_server.engine.numeric import NumericModel, ReadyNumeric
-from authz_server.engine.parameters import ReadyProfile, ReadyShared
+from authz_server.engine.parameters import ReadyProfile, ReadyShared, to_known
 from authz_server.engine.profile import EndpointProfile, ParameterProfile
 from authz_server.engine.sequence import ReadySequence, SequenceModel
 from authz_server.engine.volume import ReadyVolume, VolumeModel
@@ -85,7 +85,10 @@ class ReadyModel:
     `profiles`: of the endpoints that were called so far, each made ready when it is first called, since many never are.
     """
 
-    __slots__ = ("_shared", "connections", "model", "numeric", "positions", "profiles", "revision", "sequence", "table", "volume")
+    __slots__ = (
+        *("connections", "model", "numeric", "positions", "profiles", "revision", "segments", "sequence", "shared", "table"),
+        "volume",
+    )
 
     def __init__(self, model: WorkloadModel, revision: str) -> None:
         """Compile; raises BundleError where the arrays of a numeric model aren't as they should be."""
@@ -95,14 +98,15 @@ class ReadyModel:
         self.positions = {endpoint: path_parameters(endpoint) for endpoint in model.endpoints}
         self.connections = any(endpoint.startswith(f"{CONNECTION} ") for endpoint in model.endpoints)
         self.profiles: dict[str, ReadyProfile] = {}
-        self._shared = ReadyShared(model.shared)
+        self.shared = ReadyShared(model.shared)
+        self.segments = to_known(model.segments) if model.segments is not None else None
         self.sequence = ReadySequence(model.sequence)
         self.numeric = ReadyNumeric(model.numeric) if model.numeric is not None else None
         self.volume = ReadyVolume(model.volume) if model.volume is not None else None
 
     def profile(self, endpoint: str) -> ReadyProfile:
         """Make a known endpoint's profile ready to score."""
-        made = self.profiles[endpoint] = ReadyProfile(self.positions[endpoint], self.model.endpoints[endpoint], self._shared)
+        made = self.profiles[endpoint] = ReadyProfile(self.positions[endpoint], self.model.endpoints[endpoint], self.shared)
         return made
 
     def match(self, call: Call) -> Match:

@@ -31,10 +31,13 @@ from authz_server.engine.profile import EndpointProfile, Interval, ParameterProf
 
 __all__ = [
     "FORMLESS",
+    "Known",
     "ReadyProfile",
     "ReadyShared",
     "combination",
+    "score_known",
     "score_parameter",
+    "to_known",
 ]
 
 _PER_DECADE: Final = 1.0
@@ -75,8 +78,12 @@ _CACHED_KEYS: Final = 32
 _cached_combination = lru_cache(maxsize=1024)(_combination)
 
 
-_Known = tuple[frozenset[str], int, frozenset[str] | None, ParameterProfile]
-"""Of a known parameter: its normal values, its bit in a combination (0: not part of one), its normal forms, its profile."""
+_Normal = tuple[frozenset[Kind], float, float, float, float, int, frozenset[str] | None]
+"""What suffices for nothing to be odd about a new value: its kinds, lengths (from, to), numbers (from, to), the character classes
+that it must not have, its forms. What isn't so is judged check by check; so is any text where the values are named."""
+Known = tuple[frozenset[str], int, _Normal, frozenset[str] | None, ParameterProfile]
+"""Of a known parameter: its normal values, its bit in a combination (0: not part of one), what is normal of other values, its
+normal forms, its profile."""
 _NO_VALUES: Final[frozenset[str]] = frozenset()
 _STRANGE: Final = -1
 """The combination of a call that has a parameter which isn't known here."""
@@ -90,7 +97,7 @@ class ReadyShared:
     def __init__(self, profile: EndpointProfile) -> None:
         self.profile = profile
         self.known = {
-            key: _to_known(parameter, _STRANGE if key[0] in "qb" else 0) for key, parameter in profile.parameters.items()
+            key: to_known(parameter, _STRANGE if key[0] in "qb" else 0) for key, parameter in profile.parameters.items()
         }
 
 
@@ -104,40 +111,62 @@ class ReadyProfile:
         self._positions = positions
         self._profile = profile
         self._common = shared
-        self._own: dict[str, _Known] = {}
+        self._own: dict[str, Known] = {}
         self._fine: set[int] = set()
         bit = 1
         for key, parameter in profile.parameters.items():
             part = key[0] in "qb"
-            self._own[key] = _to_known(parameter, bit if part else 0)
+            self._own[key] = to_known(parameter, bit if part else 0)
             bit <<= part
 
     def score(self, call: Call) -> list[Surprise]:
         """List what is odd about a call by itself."""
         found: list[Surprise] = []
-        own, common = self._own, self._common.known
-        for position in self._positions:
-            parameter = call.segments[position]
-            entry = own.get(parameter.key)
-            if entry is not None and parameter.digest not in entry[0]:
-                _score(parameter, entry[3], entry[2], found)
+        own, common, profile = self._own, self._common.known, self._profile
+        parameters = call.parameters
+        if self._positions:
+            parameters = (*[call.segments[position] for position in self._positions], *parameters)
         combined = 0
-        for parameter in call.parameters:
+        for parameter in parameters:
             key = parameter.key
             entry = own.get(key) or common.get(key)
             if entry is None:
-                if key[0] in "qb":
-                    combined = _STRANGE
-                _add_unknown(parameter, self._profile, self._common.profile, found)
+                combined |= self._add_unknown(parameter, found)
                 continue
-            values, bit, forms, profile = entry
+            values, bit, normal, forms, known = entry
             combined |= bit
-            if parameter.digest not in values:  # most values are known ones: no further call for these
-                _score(parameter, profile, forms, found)
-        if combined not in self._fine and call.body is not _TRUNCATED:
+            if parameter.digest in values:
+                continue
+            # Most values are known or normal ones: no further call for these.
+            kinds, low, high, least, most, alien, normal_forms = normal
+            if parameter.kind in kinds and low <= parameter.length <= high:
+                number = parameter.number
+                if number is not None:
+                    if least <= number <= most:
+                        continue
+                elif not parameter.classes & alien and (normal_forms is None or structure(parameter.text) in normal_forms):
+                    continue
+            _score(parameter, known, forms, found)
+        body = call.body
+        if combined not in self._fine and body is not _TRUNCATED:
             self._score_combination(call, combined, found)
-        _score_form(call, self._profile, found)
+        if call.flags or body not in profile.bodies:
+            _score_form(call, profile, found)
         return found
+
+    def _add_unknown(self, parameter: Parameter, found: list[Surprise]) -> int:
+        """Judge a parameter that isn't known here; return its part in the combination."""
+        location = parameter.key[0]
+        if location == "p":
+            return 0
+        if location == "h" or location == "c":
+            code, where, in_words = _UNKNOWN_HEADER, self._common.profile, unknown_header_in_words
+        else:
+            code, where, in_words = _UNKNOWN_PARAMETER, self._profile, unknown_parameter_in_words
+        amount = where.surprises.get(code, 0.0)
+        if amount > 0:
+            found.append(Surprise(code, amount, parameter.key, (in_words, parameter, where), "", where.n))
+        return _STRANGE if location in "qb" else 0
 
     def _score_combination(self, call: Call, combined: int, found: list[Surprise]) -> None:
         """Judge presence: a combination seen before is fine; else tell what is missing, or else the combination."""
@@ -156,13 +185,20 @@ class ReadyProfile:
                 found.append(Surprise(_MISSING_PARAMETER, amount, key, "absent", "present", profile.n))
         if combinations is not None and len(found) == before:
             amount = profile.surprises.get(_UNKNOWN_COMBINATION, 0.0)
-            if amount > 0 and not any(key not in profile.parameters and key[0] in "qb" for key in keys):
+            if amount > 0 and combined != _STRANGE:
                 told = (combination_in_words, frozenset(keys), len(combinations))
                 found.append(Surprise(_UNKNOWN_COMBINATION, amount, "", told, "", profile.n))
 
 
-def _to_known(profile: ParameterProfile, bit: int) -> _Known:
-    return profile.values or _NO_VALUES, bit, _forms(profile), profile
+def to_known(profile: ParameterProfile, bit: int = 0) -> Known:
+    """Make a parameter's profile ready; `bit`: its own in a combination."""
+    forms = _forms(profile)
+    kinds = profile.kinds if forms is None else profile.kinds - FORMLESS
+    lengths, numbers = profile.lengths, profile.numbers or Interval(-math.inf, math.inf)
+    named = profile.values is not None  # then a new text is odd, whatever it looks like
+    alien = -1 if named else ~profile.classes
+    normal = (kinds, lengths.low, lengths.high, numbers.low, numbers.high, alien, _NO_VALUES if named else forms)
+    return profile.values or _NO_VALUES, bit, normal, forms, profile
 
 
 def _forms(profile: ParameterProfile) -> frozenset[str] | None:
@@ -182,6 +218,13 @@ def score_parameter(parameter: Parameter, profile: ParameterProfile) -> list[Sur
     return found
 
 
+def score_known(parameter: Parameter, known: Known, found: list[Surprise]) -> None:
+    """Add what is odd about one parameter, by a profile that is ready."""
+    values, _, _, forms, profile = known
+    if parameter.digest not in values:
+        _score(parameter, profile, forms, found)
+
+
 def _score(parameter: Parameter, profile: ParameterProfile, forms: frozenset[str] | None, found: list[Surprise]) -> None:
     """Judge a parameter whose value isn't one of the known ones."""
     number = parameter.number
@@ -199,8 +242,10 @@ def _score(parameter: Parameter, profile: ParameterProfile, forms: frozenset[str
         unseen = parameter.classes & ~profile.classes
         if unseen:
             _add(found, _CHARACTERS, profile, parameter, characters_in_words, unseen.bit_count() - 1)
-        elif forms is not None and (parameter.kind in FORMLESS or structure(parameter.text) not in forms):
-            _score_composition(parameter, profile, found)
+        elif forms is not None:
+            form = "" if parameter.kind in FORMLESS else structure(parameter.text)
+            if not form or form not in forms:
+                _score_composition(parameter, form, profile, found)
     if number is not None and len(found) > before:
         return  # its digits say no more than its size
     lengths = profile.lengths
@@ -218,7 +263,7 @@ def _score_number(parameter: Parameter, number: float, profile: ParameterProfile
         _add(found, _RANGE, profile, parameter, range_in_words, extra)
 
 
-def _score_composition(parameter: Parameter, profile: ParameterProfile, found: list[Surprise]) -> None:
+def _score_composition(parameter: Parameter, form: str, profile: ParameterProfile, found: list[Surprise]) -> None:
     """Judge how a text is put together: which punctuation marks it has how often, else its structure, which has the same ones."""
     known, marks = profile.structures, profile.symbols
     if marks is not None:
@@ -226,7 +271,7 @@ def _score_composition(parameter: Parameter, profile: ParameterProfile, found: l
         if unseen:
             _add(found, _SYMBOLS, profile, parameter, symbols_in_words, len(unseen) - 1)
             return
-    if known is not None and parameter.kind not in FORMLESS and structure(parameter.text) not in known:
+    if known is not None and form not in known and parameter.kind not in FORMLESS:
         _add(found, _STRUCTURE, profile, parameter, structure_in_words)
 
 
@@ -253,16 +298,6 @@ def _add(
     if amount is not None:
         amount = min(MAX_SURPRISE, amount + extra)
         found.append(Surprise(code, amount, parameter.key, (in_words, parameter, profile), "", profile.n))
-
-
-def _add_unknown(parameter: Parameter, profile: EndpointProfile, shared: EndpointProfile, found: list[Surprise]) -> None:
-    if parameter.key[0] == "h" or parameter.key[0] == "c":
-        code, where, in_words = _UNKNOWN_HEADER, shared, unknown_header_in_words
-    else:
-        code, where, in_words = _UNKNOWN_PARAMETER, profile, unknown_parameter_in_words
-    amount = where.surprises.get(code, 0.0)
-    if amount > 0:
-        found.append(Surprise(code, amount, parameter.key, (in_words, parameter, where), "", where.n))
 
 
 def _score_form(call: Call, profile: EndpointProfile, found: list[Surprise]) -> None:

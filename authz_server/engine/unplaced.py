@@ -7,40 +7,49 @@ known.
 
 from typing import Final
 
-from authz_server.engine.call import Call
+from authz_server.engine.call import Call, Flag, Parameter
 from authz_server.engine.finding import FindingCode, Surprise
-from authz_server.engine.parameters import score_parameter
-from authz_server.engine.profile import EndpointProfile, ParameterProfile
+from authz_server.engine.parameters import Known, ReadyShared, score_known
+from authz_server.engine.profile import EndpointProfile
 
 __all__ = ["score_unplaced"]
 
 _CONTENT_TYPE: Final = "header:content-type"
 """Is an endpoint's own, not shared by all."""
+# To ask an enumeration for a member costs ten times what a name costs.
+_UNKNOWN_HEADER: Final = FindingCode.UNKNOWN_HEADER
+_REQUEST_FORM: Final = FindingCode.REQUEST_FORM
 
 
-def score_unplaced(call: Call, segments: ParameterProfile | None, shared: EndpointProfile) -> list[Surprise]:
+def score_unplaced(call: Call, segments: Known | None, shared: ReadyShared) -> list[Surprise]:
     """List what is odd about a call apart from its endpoint; `segments`: how path segments are written, None: not known."""
     found: list[Surprise] = []
     if segments is not None:
         for segment in call.segments:
             if segment.length:
-                found += score_parameter(segment, segments)
-    unknown = shared.surprises.get(FindingCode.UNKNOWN_HEADER, 0.0)
+                score_known(segment, segments, found)
+    profile = shared.profile
+    unknown = profile.surprises.get(_UNKNOWN_HEADER, 0.0)
     for parameter in call.parameters:
         key = parameter.key
         if key[0] not in "hc" or key == _CONTENT_TYPE:
             continue
-        known = shared.parameters.get(key)
+        known = shared.known.get(key)
         if known is not None:
-            found += score_parameter(parameter, known)
+            score_known(parameter, known, found)
         elif unknown > 0:
-            normal = f"one of {len(shared.parameters)} other headers and cookies"
-            found.append(Surprise(FindingCode.UNKNOWN_HEADER, unknown, key, parameter.kind.value, normal, shared.n))
-    amount = shared.surprises.get(FindingCode.REQUEST_FORM, 0.0)
+            found.append(Surprise(_UNKNOWN_HEADER, unknown, key, (_header_in_words, parameter, profile), "", profile.n))
+    amount = profile.surprises.get(_REQUEST_FORM, 0.0) if call.flags else 0.0
     if amount > 0:
         for flag in call.flags:
-            if flag not in shared.flags:
-                found.append(
-                    Surprise(FindingCode.REQUEST_FORM, amount, "", flag.value.replace("_", " "), "not so anywhere", shared.n)
-                )
+            if flag not in profile.flags:
+                found.append(Surprise(_REQUEST_FORM, amount, "", (_flag_in_words, flag), "", profile.n))
     return found
+
+
+def _header_in_words(parameter: Parameter, shared: EndpointProfile) -> tuple[str, str]:
+    return parameter.kind.value, f"one of {len(shared.parameters)} other headers and cookies"
+
+
+def _flag_in_words(flag: Flag) -> tuple[str, str]:
+    return flag.value.replace("_", " "), "not so anywhere"

@@ -4,16 +4,19 @@ import pytest
 
 from authz_server.engine.call import Flag
 from authz_server.engine.finding import FindingCode
+from authz_server.engine.parameters import ReadyShared, to_known
 from authz_server.engine.profile import Interval
 from authz_server.engine.unplaced import score_unplaced
 from tests.factories_engine import call, codes, endpoint_profile, json_call, word_profile
 
 WRITTEN = {FindingCode.CHARACTERS: 4.0, FindingCode.SYMBOLS: 4.0, FindingCode.LENGTH: 3.0}
-SEGMENTS = word_profile(lengths=Interval(1, 12), surprises=WRITTEN, values=None, structures=None, symbols=frozenset())
-SHARED = endpoint_profile(
-    parameters={"header:accept": word_profile(values=None)},
-    surprises={FindingCode.UNKNOWN_HEADER: 2.0, FindingCode.REQUEST_FORM: 3.0},
-    flags=frozenset({Flag.DOUBLE_SLASH}),
+SEGMENTS = to_known(word_profile(lengths=Interval(1, 12), surprises=WRITTEN, values=None, structures=None, symbols=frozenset()))
+SHARED = ReadyShared(
+    endpoint_profile(
+        parameters={"header:accept": word_profile(values=None)},
+        surprises={FindingCode.UNKNOWN_HEADER: 2.0, FindingCode.REQUEST_FORM: 3.0},
+        flags=frozenset({Flag.DOUBLE_SLASH}),
+    )
 )
 
 
@@ -41,8 +44,8 @@ def test_a_headers_value_is_held_against_the_one_that_is_sent_everywhere() -> No
 
 
 def test_what_belongs_to_an_endpoint_is_not_judged_without_one() -> None:
-    assert score_unplaced(json_call("/admin?id=7", b'{"a": 1}'), SEGMENTS, endpoint_profile(surprises={})) == []
+    assert score_unplaced(json_call("/admin?id=7", b'{"a": 1}'), SEGMENTS, ReadyShared(endpoint_profile(surprises={}))) == []
 
 
 def test_without_a_profile_of_segments_they_are_not_judged() -> None:
-    assert score_unplaced(call("GET", "/<b>"), None, endpoint_profile(surprises={})) == []
+    assert score_unplaced(call("GET", "/<b>"), None, ReadyShared(endpoint_profile(surprises={}))) == []
