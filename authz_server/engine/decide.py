@@ -5,6 +5,7 @@ held-out calls is what turns the score into an honest p-value.
 """
 
 from math import fsum
+from operator import attrgetter
 from typing import Final
 
 import msgspec
@@ -91,31 +92,37 @@ def to_score(found: list[Surprise]) -> float:
     """
     if len(found) == 1 and found[0].code not in _WHOLE:
         return round(found[0].amount, 3)
-    codes = [surprise.code for surprise in found]
-    if len({surprise.key for surprise in found}) == len(found) and _APART.isdisjoint(codes):
-        return round(fsum([surprise.amount for surprise in found]), 3)  # one view of each value, as usual: saves 3 microseconds
-    amounts: dict[str, list[float]] = {}
-    further: list[float] = []
-    for index, (code, surprise) in enumerate(zip(codes, found, strict=True)):
-        if code in _WHOLE:
-            further.append(_SAME_VALUE * surprise.amount)
+    parts: list[float] = []
+    by_value: dict[str, list[float]] = {}
+    for surprise in found:
+        amount, key = surprise.amount, surprise.key
+        if surprise.code in _APART:
+            if surprise.code in _WHOLE:
+                parts.append(_SAME_VALUE * amount)
+                continue
+            key = surprise.code
+        if not key:
+            parts.append(amount)
+        elif key in by_value:
+            by_value[key].append(amount)
         else:
-            key = code if code in _UNKNOWN else surprise.key or str(index)
-            amounts.setdefault(key, []).append(surprise.amount)
-    values = [max(views) + _SAME_VALUE * (fsum(views) - max(views)) for views in amounts.values()]
-    return round(fsum([*values, *further]), 3)
+            by_value[key] = [amount]
+    for views in by_value.values():
+        parts.append(views[0] if len(views) == 1 else _together(views))
+    return round(fsum(parts), 3)
+
+
+def _together(views: list[float]) -> float:
+    strongest = max(views)
+    return strongest + _SAME_VALUE * (fsum(views) - strongest)
 
 
 _WHOLE: Final = frozenset({FindingCode.NUMERIC_FOREST, FindingCode.NUMERIC_CLUSTER})
-_UNKNOWN: Final = frozenset({FindingCode.UNKNOWN_PARAMETER, FindingCode.UNKNOWN_HEADER})
-_APART: Final = _WHOLE | _UNKNOWN
+_APART: Final = frozenset({*_WHOLE, FindingCode.UNKNOWN_PARAMETER, FindingCode.UNKNOWN_HEADER})
+_amount: Final = attrgetter("amount")
 # To ask an enumeration for a member costs ten times what a name costs.
 _UNKNOWN_METHOD: Final = FindingCode.UNKNOWN_METHOD
 _UNKNOWN_ENDPOINT: Final = FindingCode.UNKNOWN_ENDPOINT
-
-
-def _amount(surprise: Surprise) -> float:
-    return surprise.amount
 
 
 def _unknown(call: Call, methods: tuple[str, ...], ready: ReadyModel) -> Surprise:

@@ -104,36 +104,35 @@ class ReadyShared:
 class ReadyProfile:
     """An EndpointProfile ready to score. Shared by all threads: all that changes is which combinations were found to be known."""
 
-    __slots__ = ("_common", "_fine", "_own", "_positions", "_profile")
+    __slots__ = ("_common", "_fine", "_known", "_positions", "_profile")
 
     def __init__(self, positions: tuple[int, ...], profile: EndpointProfile, shared: ReadyShared) -> None:
         """`positions` are the endpoint's path parameters."""
         self._positions = positions
         self._profile = profile
-        self._common = shared
-        self._own: dict[str, Known] = {}
+        self._common = shared.profile
+        self._known = shared.known.copy()
         self._fine: set[int] = set()
         bit = 1
         for key, parameter in profile.parameters.items():
             part = key[0] in "qb"
-            self._own[key] = to_known(parameter, bit if part else 0)
+            self._known[key] = to_known(parameter, bit if part else 0)
             bit <<= part
 
     def score(self, call: Call) -> list[Surprise]:
         """List what is odd about a call by itself."""
         found: list[Surprise] = []
-        own, common, profile = self._own, self._common.known, self._profile
+        known, profile = self._known, self._profile
         parameters = call.parameters
         if self._positions:
             parameters = (*[call.segments[position] for position in self._positions], *parameters)
         combined = 0
         for parameter in parameters:
-            key = parameter.key
-            entry = own.get(key) or common.get(key)
+            entry = known.get(parameter.key)
             if entry is None:
                 combined |= self._add_unknown(parameter, found)
                 continue
-            values, bit, normal, forms, known = entry
+            values, bit, normal, forms, judged = entry
             combined |= bit
             if parameter.digest in values:
                 continue
@@ -146,7 +145,7 @@ class ReadyProfile:
                         continue
                 elif not parameter.classes & alien and (normal_forms is None or structure(parameter.text) in normal_forms):
                     continue
-            _score(parameter, known, forms, found)
+            _score(parameter, judged, forms, found)
         body = call.body
         if combined not in self._fine and body is not _TRUNCATED:
             self._score_combination(call, combined, found)
@@ -160,7 +159,7 @@ class ReadyProfile:
         if location == "p":
             return 0
         if location == "h" or location == "c":
-            code, where, in_words = _UNKNOWN_HEADER, self._common.profile, unknown_header_in_words
+            code, where, in_words = _UNKNOWN_HEADER, self._common, unknown_header_in_words
         else:
             code, where, in_words = _UNKNOWN_PARAMETER, self._profile, unknown_parameter_in_words
         amount = where.surprises.get(code, 0.0)
