@@ -15,9 +15,16 @@ from authz_server.engine.bodies import graphql
 from authz_server.engine.body import Fact, Leaf, to_leaves
 from authz_server.engine.call import CONNECTION, BodyKind, Call, Caller, Flag, Kind, Parameter
 from authz_server.engine.claims import unverified_claims
-from authz_server.engine.observe import MAX_CUT_NAME, Observer, bounded_name
+from authz_server.engine.observe import (
+    CACHED_LENGTH,
+    CACHED_STRING,
+    MAX_CUT_NAME,
+    MAX_INTEGER,
+    Observer,
+    bounded_name,
+)
 from authz_server.engine.policy import SessionSource
-from authz_server.engine.target import MAX_SEGMENTS, split_pairs, split_target
+from authz_server.engine.target import MAX_SEGMENTS, cut_target, split_pairs, split_path
 
 __all__ = ["MAX_HEADERS", "MAX_PARAMETERS", "RawCall", "to_call", "to_workload"]
 
@@ -26,6 +33,7 @@ MAX_PARAMETERS: Final = 384
 _MAX_METHOD: Final = 32
 
 _PATH_KEYS: Final = tuple([f"path:{position}" for position in range(MAX_SEGMENTS + 1)])
+_METHODS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 _METHOD = re.compile(rf"(?!{CONNECTION}\Z)[A-Z][A-Z_-]{{0,31}}\Z")
 
 _TRANSPORT_HEADERS: Final = frozenset(
@@ -93,8 +101,11 @@ def to_call(raw: RawCall, observer: Observer, sources: Sequence[SessionSource] =
     if not raw.http:
         return _to_connection(raw, observer, sources)
     flags: set[Flag] = set()
-    parts, query = split_target(raw.target, flags)
-    segment = observer.segment
+    path, query = cut_target(raw.target, flags)
+    short = len(path) <= _CACHED_PATH and path.count("/") <= _CACHED_SEGMENTS
+    segments, odd = _cached_segments(observer, path) if short else _to_segments(observer, path)
+    if odd:
+        flags |= odd
     cookie = raw.headers.get("cookie")
     cookies = split_pairs(cookie, ";", flags) if cookie else []
     parameters: list[Parameter] = []
@@ -110,8 +121,8 @@ def to_call(raw: RawCall, observer: Observer, sources: Sequence[SessionSource] =
     return Call(
         raw.ts,
         raw.workload,
-        raw.method if _METHOD.match(raw.method) else _shown_method(raw.method),
-        tuple([segment(key, text, extra) for key, (text, extra) in zip(_PATH_KEYS, parts, strict=False)]),
+        raw.method if raw.method in _METHODS or _METHOD.match(raw.method) else _shown_method(raw.method),
+        segments,
         tuple(parameters),
         tuple(sorted(flags)) if flags else (),
         _to_caller(raw, observer, cookies, sources),
@@ -120,6 +131,19 @@ def to_call(raw: RawCall, observer: Observer, sources: Sequence[SessionSource] =
         raw.request_id[:64],
         raw.port,
     )
+
+
+def _to_segments(observer: Observer, path: str) -> tuple[tuple[Parameter, ...], frozenset[Flag]]:
+    """Observe the segments of a raw path, and say what is odd about how it is written."""
+    parts, flags = split_path(path)
+    segment = observer.segment
+    return tuple([segment(key, text, extra) for key, (text, extra) in zip(_PATH_KEYS, parts, strict=False)]), flags
+
+
+_CACHED_PATH: Final = 128
+_CACHED_SEGMENTS: Final = 8
+_cached_segments = lru_cache(maxsize=1024)(_to_segments)
+"""Most calls are to few paths, and to read one costs several microseconds. At most 4 MB, of paths of short segments only."""
 
 
 def _to_connection(raw: RawCall, observer: Observer, sources: Sequence[SessionSource]) -> Call:
@@ -138,13 +162,17 @@ def _shown_method(method: str) -> str:
 def _add_pairs(
     parameters: list[Parameter], prefix: str, pairs: list[tuple[str, str, int]], observer: Observer, flags: set[Flag]
 ) -> None:
-    names = set()
+    before = len(parameters)
     for name, value, extra in pairs:
-        key = prefix + bounded_name(name if len(name) < MAX_CUT_NAME else name[:MAX_CUT_NAME])
-        if key in names:
-            flags.add(Flag.DUPLICATE_PARAMETER)
-        names.add(key)
+        key = _pair_key(prefix, name if len(name) < MAX_CUT_NAME else name[:MAX_CUT_NAME])
         parameters.append(observer.text(key, value, extra))
+    if len(pairs) > 1 and len({parameter.key for parameter in parameters[before:]}) < len(pairs):
+        flags.add(Flag.DUPLICATE_PARAMETER)
+
+
+@lru_cache(maxsize=4096)
+def _pair_key(prefix: str, name: str) -> str:
+    return prefix + bounded_name(name)
 
 
 def _add_body(parameters: list[Parameter], raw: RawCall, observer: Observer, flags: set[Flag]) -> BodyKind:
@@ -167,17 +195,26 @@ _FIELDS: Final = frozenset({BodyKind.FORM, BodyKind.MULTIPART})
 
 
 def _add_leaves(parameters: list[Parameter], prefix: str, leaves: list[Leaf], observer: Observer) -> None:
+    string, integer, fraction = observer.cached_string, observer.cached_integer, observer.cached_float
     scalar, text, add = observer.scalar, observer.text, parameters.append
     for name, value, extra, typed in leaves:
+        key = prefix + name
         if typed:
-            if type(value) is Kind:
-                add(Parameter(prefix + name, value, 0, 0, ""))
+            kind = type(value)
+            if kind is str and len(value) <= CACHED_STRING:  # type: ignore[arg-type]
+                add(string(key, value))
+            elif kind is int and -MAX_INTEGER < value < MAX_INTEGER:  # type: ignore[operator]
+                add(integer(key, value))
+            elif kind is float and value and -MAX_INTEGER < value < MAX_INTEGER:  # type: ignore[operator]
+                add(fraction(key, value))
+            elif kind is Kind:
+                add(Parameter(key, value, 0, 0, ""))  # type: ignore[arg-type]
             else:
-                add(scalar(prefix + name, value))
+                add(scalar(key, value))
         elif type(value) is Fact:
-            add(observer.segment(prefix + name, str(value)))
+            add(observer.segment(key, str(value)))
         else:
-            add(text(prefix + name, value, extra))  # type: ignore[arg-type]  # without a type of its own it is text
+            add(text(key, value, extra))  # type: ignore[arg-type]  # without a type of its own it is text
 
 
 def _add_query(parameters: list[Parameter], query: str, observer: Observer, flags: set[Flag]) -> None:
@@ -191,17 +228,19 @@ def _add_query(parameters: list[Parameter], query: str, observer: Observer, flag
 
 
 def _add_headers(parameters: list[Parameter], headers: dict[str, str], observer: Observer, flags: set[Flag]) -> None:
-    count = 0
-    text, add = observer.text, parameters.append
+    left = MAX_HEADERS
+    short, text, add = observer.cached_text, observer.text, parameters.append
     for name, value in headers.items():
-        key = _header_key(name if len(name) < MAX_CUT_NAME else name[:MAX_CUT_NAME])
+        key = _USUAL_HEADERS.get(name)
+        if key is None:
+            key = _header_key(name if len(name) < MAX_CUT_NAME else name[:MAX_CUT_NAME])
         if not key:
             continue
-        count += 1
-        if count > MAX_HEADERS:
+        left -= 1
+        if left < 0:
             flags.add(Flag.TOO_MANY)
             return
-        add(text(key, value))
+        add(short(key, value, 0) if len(value) <= CACHED_LENGTH else text(key, value))
 
 
 @lru_cache(maxsize=4096)
@@ -210,6 +249,17 @@ def _header_key(name: str) -> str:
     if name in _TRANSPORT_HEADERS or name[:1] == ":" or name.startswith("x-envoy-"):
         return ""
     return "header:" + bounded_name(name)
+
+
+_USUAL_HEADERS: Final = {
+    # Of those that nearly every call has: a look-up costs a third of asking the cache.
+    name: _header_key(name)
+    for name in (
+        *_TRANSPORT_HEADERS,
+        *(":authority", ":method", ":path", ":scheme", "x-envoy-auth-partial-body", "x-envoy-external-address"),
+        *("accept", "accept-encoding", "accept-language", "authorization", "content-type", "origin", "referer", "user-agent"),
+    )
+}
 
 
 def _to_caller(

@@ -12,9 +12,12 @@ from typing import Final
 from authz_server.engine.call import Kind, Parameter
 
 __all__ = [
+    "CACHED_LENGTH",
+    "CACHED_STRING",
     "CLASS_NAMES",
     "MAX_CUT_NAME",
     "MAX_DIGESTED",
+    "MAX_INTEGER",
     "MAX_NAME",
     "MAX_SYMBOLS",
     "MAX_TEXT",
@@ -35,10 +38,14 @@ MAX_DIGESTED: Final = 256
 MAX_NAME: Final = 64
 """Characters of a parameter's name that are kept; an attacker chooses names too."""
 MAX_CUT_NAME: Final = MAX_NAME + 1
-_CACHED_LENGTH: Final = 256
-_CACHED_SCALAR: Final = 40
+CACHED_LENGTH: Final = 256
+"""Characters of a text, segment, session or address that is looked for in a cache."""
+CACHED_STRING: Final = 40
 """Characters of a text in a body that is looked for in the cache: longer ones hardly ever come twice, as user agents do."""
 _CACHE_ENTRIES: Final = 8192
+_FEWER_ENTRIES: Final = 4096
+MAX_INTEGER: Final = 10**18
+"""Numbers of JSON from here on aren't looked for in a cache, or told apart by their digits."""
 _EXACT_NUMBER: Final = 1e6
 """From here on a number keeps three significant digits: enough for a range, too few for a card number."""
 
@@ -275,6 +282,10 @@ def _rounded(number: float) -> float:
     return float(f"{min(max(number, -_LARGEST), _LARGEST):.2e}")
 
 
+def _constant(key: str, text: str) -> Parameter:
+    return Parameter(key, Kind.NULL if text == "null" else _BOOLEAN, 0, 0, text)
+
+
 class Observer:
     """Turns clear values into Parameters under one hash key.
 
@@ -288,47 +299,67 @@ class Observer:
         """Copied for each digest: to set it up anew costs as much as the hash."""
         self.key_id = blake2b(b"key id", key=key, digest_size=8).hexdigest()
         """Tells whether two parties use the same key, without telling the key."""
-        self._cached_text = lru_cache(maxsize=_CACHE_ENTRIES)(self._text)
+        # The loops over a call's values ask these themselves, since a call of ours for each value costs more than the answer.
+        self.cached_text = lru_cache(maxsize=_CACHE_ENTRIES)(self._text)
+        """As `text`, which is only for values of up to `CACHED_LENGTH` characters."""
+        self.cached_string = lru_cache(maxsize=_FEWER_ENTRIES)(self._string)
+        """As `scalar` of a string of up to `CACHED_STRING` characters."""
+        self.cached_integer = lru_cache(maxsize=_FEWER_ENTRIES)(self._integer)
+        """As `scalar` of an integer within `MAX_INTEGER`, and no boolean, which would be found as a number."""
+        self.cached_float = lru_cache(maxsize=_FEWER_ENTRIES)(self._float)
+        """As `scalar` of a float within `MAX_INTEGER` other than 0, which would be found as -0."""
+        self._cached_constant = lru_cache(maxsize=_FEWER_ENTRIES)(_constant)
         self._cached_segment = lru_cache(maxsize=_CACHE_ENTRIES)(self._segment)
         self._cached_session = lru_cache(maxsize=_CACHE_ENTRIES)(self._digest)
 
     def digest(self, text: str) -> str:
         """Hash a session or address: 12 hexadecimal digits, empty for the empty text."""
-        if len(text) > _CACHED_LENGTH:
+        if len(text) > CACHED_LENGTH:
             return self._digest(text)
         return self._cached_session(text) if text else ""
 
     def text(self, key: str, value: str, extra_classes: int = 0) -> Parameter:
         """Observe a value that arrived as text (query, header, cookie, form): its form decides its type."""
-        if len(value) <= _CACHED_LENGTH:
-            return self._cached_text(key, value, extra_classes)
+        if len(value) <= CACHED_LENGTH:
+            return self.cached_text(key, value, extra_classes)
         return self._text(key, value, extra_classes)
 
     def segment(self, key: str, value: str, extra_classes: int = 0) -> Parameter:
         """Observe a path segment: as text, but a name stays clear."""
-        if len(value) <= _CACHED_LENGTH:
+        if len(value) <= CACHED_LENGTH:
             return self._cached_segment(key, value, extra_classes)
         return self._segment(key, value, extra_classes)
 
     def scalar(self, key: str, value: str | float | bool | None) -> Parameter:  # noqa: FBT001
         """Observe a JSON scalar: JSON says its type, so `"7"` is a string and 7 an integer."""
-        if isinstance(value, str):  # the cache is asked here, since a call for each leaf costs 2 microseconds a call in all
-            seen = self._cached_text(key, value, 0) if len(value) <= _CACHED_SCALAR else self._text(key, value, 0)
-            if seen.kind is _INTEGRAL or seen.kind is _FRACTIONAL:
-                return Parameter(key, _STRING, seen.length, seen.classes, seen.text, None, seen.digest)
-            return seen
+        if isinstance(value, str):
+            return self.cached_string(key, value) if len(value) <= CACHED_STRING else self._string(key, value)
         if value is None:
-            return Parameter(key, Kind.NULL, 0, 0, "null")
+            return self._cached_constant(key, "null")
         if isinstance(value, bool):
-            return Parameter(key, _BOOLEAN, 0, 0, "true" if value else "false")
-        if not -1e18 < value < 1e18:
+            return self._cached_constant(key, "true" if value else "false")
+        if not -MAX_INTEGER < value < MAX_INTEGER:
             return self._huge(key, value)
-        seen = self._cached_text(key, repr(value), 0)
+        if isinstance(value, int):
+            return self.cached_integer(key, value)
+        return self.cached_float(key, value) if value else self._float(key, value)
+
+    def _float(self, key: str, value: float) -> Parameter:
+        seen = self._observe(key, repr(value), 0, None)
         if seen.kind is _INTEGRAL or seen.kind is _FRACTIONAL:
             return seen
         # `1e-07` reads as a text, but JSON said that it is a number.
         number = None if _is_secret(key) else _rounded(value)
-        return Parameter(key, Kind.NUMBER, seen.length, seen.classes, seen.text, number, seen.digest)
+        return Parameter(key, _FRACTIONAL, seen.length, seen.classes, seen.text, number, seen.digest)
+
+    def _string(self, key: str, value: str) -> Parameter:
+        seen = self._observe(key, value, 0, None)
+        if seen.kind is _INTEGRAL or seen.kind is _FRACTIONAL:
+            return Parameter(key, _STRING, seen.length, seen.classes, seen.text, None, seen.digest)
+        return seen
+
+    def _integer(self, key: str, value: int) -> Parameter:
+        return self._observe(key, repr(value), 0, None)
 
     def _huge(self, key: str, value: float) -> Parameter:
         kind = Kind.INTEGER if isinstance(value, int) else Kind.NUMBER

@@ -5,14 +5,13 @@ was a bypass in OPA's plugin. Nothing is normalised away: what two servers may r
 """
 
 import re
-from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
 from authz_server.engine.call import Flag
 from authz_server.engine.observe import NOT_UTF8
 
-__all__ = ["MAX_ESCAPES", "MAX_PAIRS", "MAX_SEGMENTS", "MAX_TARGET", "decode", "split_pairs", "split_target"]
+__all__ = ["MAX_ESCAPES", "MAX_PAIRS", "MAX_SEGMENTS", "MAX_TARGET", "cut_target", "decode", "split_pairs", "split_path"]
 
 MAX_TARGET: Final = 8192
 """Characters of the request target that are read; Envoy's own limit for all headers is 60 KiB."""
@@ -47,23 +46,21 @@ def _from_bytes(data: bytes) -> tuple[str, int]:
         return data.decode("latin-1"), NOT_UTF8
 
 
-def split_target(target: str, flags: set[Flag]) -> tuple[tuple[tuple[str, int], ...], str]:
-    """Split a request target into decoded segments (text, extra class bits) and the raw query; add to `flags`.
-
-    `/a//b/` has the segments `a`, ``, `b`, ``; the root has one empty segment. Absolute form loses scheme and authority, `*` and
-    the empty target (OPTIONS, CONNECT) are kept as they are.
-    """
+def cut_target(target: str, flags: set[Flag]) -> tuple[str, str]:
+    """Cut a request target into its raw path and query; add to `flags` where it is longer than what is read."""
     if len(target) > MAX_TARGET:
         flags.add(Flag.TOO_MANY)
         target = target[:MAX_TARGET]
     path, _, query = target.partition("?")
-    segments, found = _cached_path(path) if len(path) <= _CACHED_LENGTH else _split_path(path)
-    if found:
-        flags |= found
-    return segments, query
+    return path, query
 
 
-def _split_path(path: str) -> tuple[tuple[tuple[str, int], ...], frozenset[Flag]]:
+def split_path(path: str) -> tuple[tuple[tuple[str, int], ...], frozenset[Flag]]:
+    """Split a raw path into decoded segments (text, extra class bits), and say what is odd about how it is written.
+
+    `/a//b/` has the segments `a`, ``, `b`, ``; the root has one empty segment. Absolute form loses scheme and authority, `*` and
+    the empty target (OPTIONS, CONNECT) are kept as they are.
+    """
     flags: set[Flag] = set()
     if not path.startswith("/"):
         found = _SCHEME.match(path)
@@ -81,11 +78,6 @@ def _split_path(path: str) -> tuple[tuple[tuple[str, int], ...], frozenset[Flag]
     if len(raw) > MAX_SEGMENTS:
         flags.add(Flag.TOO_MANY)
     return tuple([(part, 0) if "%" not in part and part.isascii() else decode(part) for part in raw]), frozenset(flags)
-
-
-_CACHED_LENGTH: Final = 128
-_cached_path = lru_cache(maxsize=1024)(_split_path)
-"""Most calls are to few paths, and to split one costs 4 microseconds. At most 4 MB, of paths of nothing but short segments."""
 
 
 def _flag_path(path: str, flags: set[Flag]) -> None:

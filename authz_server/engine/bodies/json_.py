@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from authz_server.engine.bodies.leaf import MAX_DEPTH, MAX_LEAVES, Leaf, child
+from authz_server.engine.bodies.leaf import MAX_DEPTH, MAX_LEAVES, Leaf, Names
 from authz_server.engine.call import Flag, Kind
 
 __all__ = ["MALFORMED", "parse", "parse_lines", "to_leaves"]
@@ -20,6 +20,7 @@ MALFORMED: Final = (msgspec.DecodeError, RecursionError, UnicodeDecodeError)
 _decoder = msgspec.json.Decoder()
 parse: Final = _decoder.decode
 parse_lines: Final = _decoder.decode_lines
+_names: Final = Names()
 
 
 def to_leaves(document: object, data: bytes, flags: set[Flag]) -> list[Leaf]:
@@ -51,8 +52,9 @@ def _walk(node: dict[str, object] | list[object], pointer: str, depth: int, leav
             leaves.append((pointer, Kind.OBJECT, 0, True))
         keys = len(node)
         items = node.items()
+        known = _names.below(pointer)
         for key, value in islice(items, MAX_LEAVES + 1) if keys > MAX_LEAVES else items:
-            name = child(pointer, key)
+            name = known.get(key) or _names.add(pointer, key)
             if type(value) is dict or type(value) is list:  # msgspec makes no subclasses; `isinstance` of both is far dearer
                 keys += _walk(value, name, depth + 1, leaves)
             else:

@@ -5,7 +5,7 @@ from typing import Final
 
 from authz_server.engine.observe import MAX_NAME, is_name
 
-__all__ = ["MAX_DEPTH", "MAX_LEAVES", "Fact", "Leaf", "Scalar", "child", "pointer_part", "rounded_size"]
+__all__ = ["MAX_DEPTH", "MAX_LEAVES", "Fact", "Leaf", "Names", "Scalar", "pointer_part", "rounded_size"]
 
 MAX_DEPTH: Final = 12
 """Containers inside the outermost one that are read."""
@@ -33,19 +33,38 @@ def pointer_part(key: str) -> str:
     return _pointer_part(key) if len(key) <= MAX_NAME else "{long}"
 
 
-def child(pointer: str, key: str) -> str:
-    """Extend a pointer by a key, as `pointer_part` names it."""
-    if len(key) > MAX_NAME or len(pointer) > _CACHED_POINTER:
-        return f"{pointer}/{pointer_part(key)}"
-    return _cached_child(pointer, key)
+class Names:
+    """Pointers of what stands below a pointer, by key, for those seen lately: most bodies have the keys of the one before.
+
+    Two plain look-ups instead of a call for each key. At most `_MAX_NAMES`, of short keys below short pointers; when it is full
+    it begins anew, and a known key then costs what a new one costs. Shared by threads: entries never change.
+    """
+
+    __slots__ = ("_left", "_of")
+
+    def __init__(self) -> None:
+        self._of: dict[str, dict[str, str]] = {}
+        self._left = _MAX_NAMES
+
+    def below(self, pointer: str) -> dict[str, str]:
+        """Tell what is known below a pointer, to be asked before `add`."""
+        return self._of.get(pointer, _NOTHING)
+
+    def add(self, pointer: str, key: str) -> str:
+        """Extend a pointer by a key, as `pointer_part` names it."""
+        name = f"{pointer}/{pointer_part(key)}"
+        if len(key) <= MAX_NAME and len(pointer) <= _KNOWN_POINTER:
+            if self._left <= 0:
+                self._of = {}
+                self._left = _MAX_NAMES
+            self._left -= 1
+            self._of.setdefault(pointer, {})[key] = name
+        return name
 
 
-_CACHED_POINTER: Final = 128
-
-
-@lru_cache(maxsize=4096)
-def _cached_child(pointer: str, key: str) -> str:
-    return f"{pointer}/{_pointer_part(key)}"
+_KNOWN_POINTER: Final = 128
+_MAX_NAMES: Final = 4096
+_NOTHING: Final[dict[str, str]] = {}
 
 
 @lru_cache(maxsize=4096)

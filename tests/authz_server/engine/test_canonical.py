@@ -12,8 +12,16 @@ from hypothesis import strategies as st
 
 from authz_server.decision_log import encode_line, to_line
 from authz_server.engine.call import BodyKind, Call, Caller, Flag, Kind
-from authz_server.engine.canonical import MAX_HEADERS, MAX_PARAMETERS, to_call, to_workload
+from authz_server.engine.canonical import (
+    _USUAL_HEADERS,
+    MAX_HEADERS,
+    MAX_PARAMETERS,
+    _header_key,
+    to_call,
+    to_workload,
+)
 from authz_server.engine.model import ReadyModel
+from authz_server.engine.observe import Observer
 from authz_server.engine.policy import Mode, Rule, SessionSource
 from authz_server.engine.record import encode_record, to_call_record
 from authz_server.engine.verdict import to_verdict
@@ -445,3 +453,19 @@ def test_the_session_is_a_claim(source: SessionSource, claims: dict[str, str], h
     headers = {"authorization": header} if header else {}
     made = call(headers=headers, claims=claims, sources=(source,))
     assert OBSERVER.digest(session) == made.caller.session
+
+
+@pytest.mark.parametrize("target", ["/a/../b;c", "/a" * 20 + "/../b;c", "/" + "a" * 200 + "/../b;c"])
+def test_a_path_seen_before_raises_the_same_flags_again(target: str) -> None:
+    assert [(Flag.DOT_SEGMENT, Flag.PATH_PARAMETER)] * 2 == [call("GET", target).flags for _ in range(2)]
+
+
+def test_a_path_is_observed_under_the_key_of_each_observer() -> None:
+    keys = ("one", "two", "one")
+    digests = [to_call(raw_call(target="/users/4711"), Observer(key)).segments[1].digest for key in keys]
+    assert digests[0] == digests[2] != digests[1]
+
+
+def test_a_usual_header_is_named_like_any_other() -> None:
+    for name, key in _USUAL_HEADERS.items():
+        assert key == _header_key.__wrapped__(name)

@@ -85,6 +85,15 @@ def test_scalar_keeps_the_type_json_said(value: str | float | bool | None, kind:
     assert (kind, number) == (seen.kind, seen.number)
 
 
+@given(st.permutations([1, 1.0, True, "1", "1.0", 0, 0.0, -0.0, False, "0", None, "null", 10**18, 1e18, -1, -1.0]))
+@settings(max_examples=50, deadline=None)
+def test_a_scalar_is_not_taken_for_an_equal_one_of_another_type(values: list[str | float | bool | None]) -> None:
+    observer = Observer()
+    once = [observer.scalar("body:/x", value) for value in values]
+    assert once == [Observer().scalar("body:/x", value) for value in values]
+    assert once == [observer.scalar("body:/x", value) for value in values]
+
+
 @pytest.mark.parametrize(
     ("value", "number"),
     [

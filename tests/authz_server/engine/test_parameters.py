@@ -1,7 +1,9 @@
 """The point model: which Surprise for which oddity, and in which words (through `to_finding`, as a person reads them)."""
 
+import msgspec
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from authz_server.engine.call import BodyKind, Call, Flag, Kind
 from authz_server.engine.endpoint import path_parameters
@@ -282,3 +284,21 @@ def test_any_value_is_scored_in_bounds_and_without_itself(value: str) -> None:
         for surprise in score_parameter(parameter("query:q", value), profile):
             assert 0 < surprise.amount <= MAX_SURPRISE
             assert surprise.evidence == profile.n
+
+
+READY = (
+    *(profile for _, profile, _, _ in CASES),
+    word_profile(structures=frozenset({"a-a", "a"}), classes=1 | 1 << 19, symbols=frozenset({"-1"})),
+    word_profile(kinds=frozenset({Kind.HEX, Kind.WORD}), structures=None, symbols=frozenset({"-2"})),
+    word_profile(kinds=frozenset(Kind), classes=-1, structures=frozenset({"a", "0"}), values=frozenset()),
+)
+"""Profiles of every make."""
+
+
+@given(VALUES, st.sampled_from(READY), st.booleans())
+@settings(max_examples=400, deadline=None)
+def test_what_passes_in_one_step_is_what_passes_check_by_check(value: str, profile: ParameterProfile, json: bool) -> None:
+    seen = OBSERVER.scalar("query:q", value) if json else parameter("query:q", value)
+    of_endpoint = endpoint_profile(parameters={"query:q": profile}, combinations=None, required={})
+    ready = ReadyProfile((), of_endpoint, ReadyShared(SHARED))
+    assert score_parameter(seen, profile) == ready.score(msgspec.structs.replace(call("GET", "/"), parameters=(seen,)))

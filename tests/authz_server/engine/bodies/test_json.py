@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from authz_server.engine.bodies.json_ import parse, to_leaves
-from authz_server.engine.bodies.leaf import child, pointer_part
+from authz_server.engine.bodies.leaf import Names, pointer_part
 from authz_server.engine.call import Flag
 
 DUPLICATES = [
@@ -75,4 +75,20 @@ def test_flag_agrees_with_the_standard_library(text: str) -> None:
 @pytest.mark.parametrize("pointer", ["", "/items/*", "/very" * 40])
 @pytest.mark.parametrize("key", ["id", "", "a/b~c", "7f3e2b1c-0000-4000-8000-000000000000", "k" * 65])
 def test_a_child_is_named_alike_seen_before_or_not(pointer: str, key: str) -> None:
-    assert [f"{pointer}/{pointer_part(key)}"] * 2 == [child(pointer, key), child(pointer, key)]
+    names = Names()
+    name = f"{pointer}/{pointer_part(key)}"
+    assert name == names.add(pointer, key)
+    assert names.below(pointer).get(key, name) == name == names.add(pointer, key)
+
+
+def test_names_are_known_for_short_keys_only_and_begin_anew_when_there_are_too_many() -> None:
+    names = Names()
+    names.add("", "k" * 65)
+    names.add("/very" * 40, "id")
+    assert names.below("") == names.below("/very" * 40) == {}
+    held = []
+    for n in range(10_000):
+        names.add(f"/{n % 9}", f"k{n}")
+        held.append(sum(len(names.below(f"/{place}")) for place in range(9)))
+    assert max(held) == 4096
+    assert names.below(f"/{9_999 % 9}")["k9999"] == f"/{9_999 % 9}/{pointer_part('k9999')}"
