@@ -60,7 +60,7 @@ class Verdict(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     `reasons`: what is odd, the strongest first; those that the models gave are put into words only where somebody asks for
     `findings`, since nobody does for most calls and the words cost more than the rest of a Verdict.
     `method` and `path` are the call's as they may be shown; `caller` is its principal, `session` its session's digest.
-    `retry_after`: seconds until its caller's pace is normal again, where that is the only reason for a deny; else 0.
+    `retry_after`: seconds until its caller's pace is normal again, where that is the only reason for a refusal; else 0.
     """
 
     action: Action
@@ -123,7 +123,7 @@ def to_verdict(judgement: Judgement, call: Call, rule: Rule, decision_id: str, r
         call.caller.session,
         call.request_id,
         call.ts,
-        retry_after(too_fast, rule.budget) if too_fast is not None else 0,
+        retry_after(too_fast, rule.budget) if too_fast is not None and rule.mode is _ENFORCE else 0,
     )
 
 

@@ -77,15 +77,20 @@ EXCESS = Excess(1e-6, 0, (812.0,) * len(METERS), NOON, "its callers", normal(), 
 
 
 @pytest.mark.parametrize(
-    ("call_p_value", "budget", "told"),
-    [(1.0, 1e-3, True), (1e-4, 1e-3, False), (1.0, 1e-7, False)],
-    ids=["too-fast", "odd-by-itself", "neither"],
+    ("call_p_value", "mode", "budget", "told"),
+    [
+        (1.0, Mode.ENFORCE, 1e-3, True),
+        (1e-4, Mode.ENFORCE, 1e-3, False),
+        (1.0, Mode.ENFORCE, 1e-7, False),
+        (1.0, Mode.DRY_RUN, 1e-3, False),
+    ],
+    ids=["too-fast", "odd-by-itself", "neither", "not-refused"],
 )
 def test_only_a_caller_whose_pace_is_the_reason_is_told_when_to_come_back(
-    call_p_value: float, budget: float, *, told: bool
+    call_p_value: float, mode: Mode, budget: float, *, told: bool
 ) -> None:
     found = (to_surprise(EXCESS),)
-    made = to_verdict(Judgement("GET /a", 0.0, 1e-6, found, call_p_value, EXCESS), call(), Rule(Mode.ENFORCE, budget), ID, "r-1")
+    made = to_verdict(Judgement("GET /a", 0.0, 1e-6, found, call_p_value, EXCESS), call(), Rule(mode, budget), ID, "r-1")
     assert told == (made.retry_after > 0)
 
 
