@@ -197,8 +197,9 @@ _FIELDS: Final = frozenset({BodyKind.FORM, BodyKind.MULTIPART})
 def _add_leaves(parameters: list[Parameter], prefix: str, leaves: list[Leaf], observer: Observer) -> None:
     string, integer, fraction = observer.cached_string, observer.cached_integer, observer.cached_float
     scalar, text, add = observer.scalar, observer.text, parameters.append
+    known = _BODY_KEYS if prefix == "body:" else _NO_KEYS
     for name, value, extra, typed in leaves:
-        key = prefix + name
+        key = known.get(name) or _to_key(prefix, name)
         if typed:
             kind = type(value)
             if kind is str and len(value) <= CACHED_STRING:  # type: ignore[arg-type]
@@ -215,6 +216,22 @@ def _add_leaves(parameters: list[Parameter], prefix: str, leaves: list[Leaf], ob
             add(observer.segment(key, str(value)))
         else:
             add(text(key, value, extra))  # type: ignore[arg-type]  # without a type of its own it is text
+
+
+def _to_key(prefix: str, name: str) -> str:
+    """Name a parameter; of a body's short names those seen lately are kept, since a text made anew has to be hashed anew."""
+    key = prefix + name
+    if prefix == "body:" and len(name) <= _KNOWN_NAME:
+        if len(_BODY_KEYS) >= _MAX_KEYS:
+            _BODY_KEYS.clear()
+        _BODY_KEYS[name] = key
+    return key
+
+
+_KNOWN_NAME: Final = 128
+_MAX_KEYS: Final = 4096
+_BODY_KEYS: Final[dict[str, str]] = {}
+_NO_KEYS: Final[dict[str, str]] = {}
 
 
 def _add_query(parameters: list[Parameter], query: str, observer: Observer, flags: set[Flag]) -> None:
