@@ -162,17 +162,19 @@ def _shown_method(method: str) -> str:
 def _add_pairs(
     parameters: list[Parameter], prefix: str, pairs: list[tuple[str, str, int]], observer: Observer, flags: set[Flag]
 ) -> None:
-    before = len(parameters)
+    keys = set()
+    short, text, add = observer.cached_text, observer.text, parameters.append
     for name, value, extra in pairs:
         key = _pair_key(prefix, name if len(name) < MAX_CUT_NAME else name[:MAX_CUT_NAME])
-        parameters.append(observer.text(key, value, extra))
-    if len(pairs) > 1 and len({parameter.key for parameter in parameters[before:]}) < len(pairs):
+        keys.add(key)
+        add(short(key, value, extra) if len(value) <= CACHED_LENGTH else text(key, value, extra))
+    if len(keys) < len(pairs):
         flags.add(Flag.DUPLICATE_PARAMETER)
 
 
 @lru_cache(maxsize=4096)
 def _pair_key(prefix: str, name: str) -> str:
-    return prefix + bounded_name(name)
+    return prefix + bounded_name.__wrapped__(name)  # kept here, so not there too
 
 
 def _add_body(parameters: list[Parameter], raw: RawCall, observer: Observer, flags: set[Flag]) -> BodyKind:
@@ -265,7 +267,7 @@ def _header_key(name: str) -> str:
     """The parameter that a header is; empty for one that isn't."""
     if name in _TRANSPORT_HEADERS or name[:1] == ":" or name.startswith("x-envoy-"):
         return ""
-    return "header:" + bounded_name(name)
+    return "header:" + bounded_name.__wrapped__(name)
 
 
 _USUAL_HEADERS: Final = {

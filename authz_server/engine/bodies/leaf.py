@@ -52,13 +52,17 @@ class Names:
 
     def add(self, pointer: str, key: str) -> str:
         """Extend a pointer by a key, as `pointer_part` names it."""
-        name = f"{pointer}/{pointer_part(key)}"
-        if len(key) <= MAX_NAME and len(pointer) <= _KNOWN_POINTER:
-            if self._left <= 0:
-                self._of = {}
-                self._left = _MAX_NAMES
-            self._left -= 1
-            self._of.setdefault(pointer, {})[key] = name
+        if len(key) > MAX_NAME or len(pointer) > _KNOWN_POINTER:
+            return f"{pointer}/{pointer_part(key)}"
+        name = f"{pointer}/{_pointer_part.__wrapped__(key)}"  # kept here, so not there too
+        if self._left <= 0:
+            self._of = {}
+            self._left = _MAX_NAMES
+        below = self._of.get(pointer)
+        if below is None:
+            below = self._of.setdefault(pointer, {})
+        self._left -= 1
+        below[key] = name
         return name
 
 
