@@ -13,6 +13,7 @@ Beyond the highest held-out score an exponential tail goes on from there (peaks 
 import math
 from bisect import bisect_left
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final
 
 import msgspec
@@ -57,13 +58,18 @@ def p_value(calibration: Calibration, score: float) -> float:
     scores = calibration.scores
     lower = bisect_left(scores, score)
     at_least = calibration.above[lower - 1] if lower else calibration.positive
-    together = calibration.together
-    clusters = at_least / together
-    limit = together * (clusters + 1 + math.sqrt(clusters + 0.75))
-    counted = min(1.0, limit / (calibration.n + together))
+    counted = _counted(at_least, calibration.n, calibration.together)
     if at_least > 0 or not scores or calibration.tail_scale <= 0:
         return counted
     return counted * math.exp(-min((score - scores[-1]) / calibration.tail_scale, _MAX_EXCESS))
+
+
+@lru_cache(maxsize=4096)
+def _counted(at_least: int, n: int, together: float) -> float:
+    """Tell the upper limit of the share of calls of which `at_least` were counted among `n`."""
+    clusters = at_least / together
+    limit = together * (clusters + 1 + math.sqrt(clusters + 0.75))
+    return min(1.0, limit / (n + together))
 
 
 _NONE: Final = Calibration()
