@@ -16,6 +16,7 @@ from authz_server.engine.model import WorkloadModel
 from authz_server.engine.numeric import NumericModel
 from authz_server.engine.profile import EndpointProfile
 from trainer.call_sample import CallSample
+from trainer.fit_alphabet import fit_alphabet
 from trainer.fit_edges import EdgeLearner
 from trainer.fit_parameters import EndpointProfileLearner, SharedLearner
 from trainer.fit_sequence import SequenceLearner
@@ -143,6 +144,8 @@ class ModelLearner:
             self._edges.finish(prior, plan.quorum),
             self._numeric(endpoints),
             segments=to_segments(learners, {name: profile.total for name, profile in profiles.items()}, prior, plan.quorum),
+            alphabet=fit_alphabet(((key, one) for (_, key), one in learners.items()), plan.quorum),
+            shared_alphabet=fit_alphabet(self._shared.names.learners.items(), plan.quorum),
         )
 
     def _numeric(self, endpoints: dict[str, EndpointProfile]) -> NumericModel | None:

@@ -99,6 +99,14 @@ class ParameterLearner:
         numbers = _interval(self._numbers.values.items(), quorum)
         return Traits(self.total.count, tuple(self._kinds.normal(quorum)), tuple(self._classes.normal(quorum)), numbers)
 
+    def normal_classes(self, quorum: Quorum) -> dict[int, int]:
+        """Tell how many values had each normal character class, a single bit."""
+        return {one: support.count for one, support in self._classes.values.items() if quorum.has(support)}
+
+    def rare_classes(self, quorum: Quorum) -> set[int]:
+        """Tell which character classes came but aren't normal."""
+        return {one for one, support in self._classes.values.items() if not quorum.has(support)}
+
     def pool(self, prior: Prior, quorum: Quorum) -> None:
         """Tell the prior how often something new came."""
         for code, rare in self._rare(quorum).items():

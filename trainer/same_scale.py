@@ -14,6 +14,7 @@ from typing import TypeVar
 
 import msgspec
 
+from authz_server.engine.alphabet import Alphabet
 from authz_server.engine.edges import EdgeModel
 from authz_server.engine.model import WorkloadModel
 from authz_server.engine.profile import EndpointProfile, ParameterProfile
@@ -40,6 +41,8 @@ def to_same_scale(model: WorkloadModel, others: Sequence[WorkloadModel]) -> Work
         edges=_edges(model.edges, [other.edges for other in others]),
         sequence=_sequence(model.sequence, [other.sequence for other in others]),
         segments=model.segments and _parameter(model.segments, [other.segments for other in others if other.segments]),
+        alphabet=_alphabet(model.alphabet, [other.alphabet for other in others]),
+        shared_alphabet=_alphabet(model.shared_alphabet, [other.shared_alphabet for other in others]),
     )
 
 
@@ -91,6 +94,10 @@ def _transitions(own: Mapping[str, Transition], others: Sequence[Mapping[str, Tr
         name: msgspec.structs.replace(one, surprise=_least(one.surprise, [other.surprise for other in _found(name, others)]))
         for name, one in own.items()
     }
+
+
+def _alphabet(alphabet: Alphabet, others: Sequence[Alphabet]) -> Alphabet:
+    return msgspec.structs.replace(alphabet, new=_least(alphabet.new, [other.new for other in others]))
 
 
 def _identity(rule: PrecedenceRule) -> tuple[str, str, int | None]:

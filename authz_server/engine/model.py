@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from authz_server.engine.alphabet import NO_ALPHABET, Alphabet
 from authz_server.engine.calibration import Calibration
 from authz_server.engine.call import CONNECTION, Call
 from authz_server.engine.edges import EdgeModel
@@ -36,6 +37,7 @@ class WorkloadModel(msgspec.Struct, frozen=True):
     empty key, and per endpoint where there were enough calls. `surprises`: of an unknown endpoint or method.
     `numeric`: None unless asked for. `follows`: what must follow inside the mesh. `volume`: None where too little is known of
     callers and times. `segments`: how path segments are written anywhere, for calls of no known endpoint.
+    `alphabet`, `shared_alphabet`: the characters of endpoints' parameters, and of `shared`.
     """
 
     workload: str
@@ -52,6 +54,8 @@ class WorkloadModel(msgspec.Struct, frozen=True):
     follows: Follows = {}
     volume: VolumeModel | None = None
     segments: ParameterProfile | None = None
+    alphabet: Alphabet = NO_ALPHABET
+    shared_alphabet: Alphabet = NO_ALPHABET
 
 
 class WorkloadEntry(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -98,7 +102,7 @@ class ReadyModel:
         self.positions = {endpoint: path_parameters(endpoint) for endpoint in model.endpoints}
         self.connections = any(endpoint.startswith(f"{CONNECTION} ") for endpoint in model.endpoints)
         self.profiles: dict[str, ReadyProfile] = {}
-        self.shared = ReadyShared(model.shared)
+        self.shared = ReadyShared(model.shared, model.shared_alphabet)
         self.segments = to_known(model.segments) if model.segments is not None else None
         self.sequence = ReadySequence(model.sequence)
         self.numeric = ReadyNumeric(model.numeric) if model.numeric is not None else None
@@ -106,7 +110,8 @@ class ReadyModel:
 
     def profile(self, endpoint: str) -> ReadyProfile:
         """Make a known endpoint's profile ready to score."""
-        made = self.profiles[endpoint] = ReadyProfile(self.positions[endpoint], self.model.endpoints[endpoint], self.shared)
+        profile = self.model.endpoints[endpoint]
+        made = self.profiles[endpoint] = ReadyProfile(self.positions[endpoint], profile, self.shared, self.model.alphabet)
         return made
 
     def match(self, call: Call) -> Match:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
 
+from authz_server.engine.alphabet import NO_ALPHABET, Alphabet, strangeness
 from authz_server.engine.call import BodyKind, Call, Kind, Parameter
 from authz_server.engine.evidence import MAX_SURPRISE
 from authz_server.engine.finding import FindingCode, Surprise
@@ -81,9 +82,9 @@ _cached_combination = lru_cache(maxsize=1024)(_combination)
 _Normal = tuple[frozenset[Kind], float, float, float, float, int, frozenset[str] | None]
 """What suffices for nothing to be odd about a new value: its kinds, lengths (from, to), numbers (from, to), the character classes
 that it must not have, its forms. What isn't so is judged check by check; so is any text where the values are named."""
-Known = tuple[frozenset[str], int, _Normal, frozenset[str] | None, ParameterProfile]
+Known = tuple[frozenset[str], int, _Normal, frozenset[str] | None, ParameterProfile, Alphabet]
 """Of a known parameter: its normal values, its bit in a combination (0: not part of one), what is normal of other values, its
-normal forms, its profile."""
+normal forms, its profile, and the alphabet of all parameters beside it."""
 _NO_VALUES: Final[frozenset[str]] = frozenset()
 _STRANGE: Final = -1
 """The combination of a call that has a parameter which isn't known here."""
@@ -94,10 +95,10 @@ class ReadyShared:
 
     __slots__ = ("known", "profile")
 
-    def __init__(self, profile: EndpointProfile) -> None:
+    def __init__(self, profile: EndpointProfile, alphabet: Alphabet = NO_ALPHABET) -> None:
         self.profile = profile
         self.known = {
-            key: to_known(parameter, _STRANGE if key[0] in "qb" else 0) for key, parameter in profile.parameters.items()
+            key: to_known(parameter, _STRANGE if key[0] in "qb" else 0, alphabet) for key, parameter in profile.parameters.items()
         }
 
 
@@ -106,8 +107,10 @@ class ReadyProfile:
 
     __slots__ = ("_common", "_fine", "_known", "_positions", "_profile")
 
-    def __init__(self, positions: tuple[int, ...], profile: EndpointProfile, shared: ReadyShared) -> None:
-        """`positions` are the endpoint's path parameters."""
+    def __init__(
+        self, positions: tuple[int, ...], profile: EndpointProfile, shared: ReadyShared, alphabet: Alphabet = NO_ALPHABET
+    ) -> None:
+        """`positions` are the endpoint's path parameters; `alphabet` is that of all endpoints' parameters."""
         self._positions = positions
         self._profile = profile
         self._common = shared.profile
@@ -116,7 +119,7 @@ class ReadyProfile:
         bit = 1
         for key, parameter in profile.parameters.items():
             part = key[0] in "qb"
-            self._known[key] = to_known(parameter, bit if part else 0)
+            self._known[key] = to_known(parameter, bit if part else 0, alphabet)
             bit <<= part
 
     def score(self, call: Call) -> list[Surprise]:
@@ -132,7 +135,7 @@ class ReadyProfile:
             if entry is None:
                 combined |= self._add_unknown(parameter, found)
                 continue
-            values, bit, normal, forms, judged = entry
+            values, bit, normal, forms, judged, alphabet = entry
             combined |= bit
             if parameter.digest in values:
                 continue
@@ -145,7 +148,7 @@ class ReadyProfile:
                         continue
                 elif not parameter.classes & alien and (normal_forms is None or structure(parameter.text) in normal_forms):
                     continue
-            _score(parameter, judged, forms, found)
+            _score(parameter, judged, forms, alphabet, found)
         body = call.body
         if combined not in self._fine and body is not _TRUNCATED:
             self._score_combination(call, combined, found)
@@ -189,7 +192,7 @@ class ReadyProfile:
                 found.append(Surprise(_UNKNOWN_COMBINATION, amount, "", told, "", profile.n))
 
 
-def to_known(profile: ParameterProfile, bit: int = 0) -> Known:
+def to_known(profile: ParameterProfile, bit: int = 0, alphabet: Alphabet = NO_ALPHABET) -> Known:
     """Make a parameter's profile ready; `bit`: its own in a combination."""
     forms = _forms(profile)
     kinds = profile.kinds if forms is None else profile.kinds - FORMLESS
@@ -197,7 +200,7 @@ def to_known(profile: ParameterProfile, bit: int = 0) -> Known:
     named = profile.values is not None  # then a new text is odd, whatever it looks like
     alien = -1 if named else ~profile.classes
     normal = (kinds, lengths.low, lengths.high, numbers.low, numbers.high, alien, _NO_VALUES if named else forms)
-    return profile.values or _NO_VALUES, bit, normal, forms, profile
+    return profile.values or _NO_VALUES, bit, normal, forms, profile, alphabet
 
 
 def _forms(profile: ParameterProfile) -> frozenset[str] | None:
@@ -213,18 +216,20 @@ def score_parameter(parameter: Parameter, profile: ParameterProfile) -> list[Sur
     found: list[Surprise] = []
     if parameter.digest not in (profile.values or _NO_VALUES):
         forms = None if profile.structures is None and profile.symbols is None else _NO_VALUES
-        _score(parameter, profile, forms, found)
+        _score(parameter, profile, forms, NO_ALPHABET, found)
     return found
 
 
 def score_known(parameter: Parameter, known: Known, found: list[Surprise]) -> None:
     """Add what is odd about one parameter, by a profile that is ready."""
-    values, _, _, forms, profile = known
+    values, _, _, forms, profile, alphabet = known
     if parameter.digest not in values:
-        _score(parameter, profile, forms, found)
+        _score(parameter, profile, forms, alphabet, found)
 
 
-def _score(parameter: Parameter, profile: ParameterProfile, forms: frozenset[str] | None, found: list[Surprise]) -> None:
+def _score(
+    parameter: Parameter, profile: ParameterProfile, forms: frozenset[str] | None, alphabet: Alphabet, found: list[Surprise]
+) -> None:
     """Judge a parameter whose value isn't one of the known ones."""
     number = parameter.number
     if number is None and profile.values is not None:
@@ -240,7 +245,7 @@ def _score(parameter: Parameter, profile: ParameterProfile, forms: frozenset[str
     else:
         unseen = parameter.classes & ~profile.classes
         if unseen:
-            _add(found, _CHARACTERS, profile, parameter, characters_in_words, unseen.bit_count() - 1)
+            _add(found, _CHARACTERS, profile, parameter, characters_in_words, strangeness(alphabet, unseen))
         elif forms is not None:
             form = "" if parameter.kind in FORMLESS else structure(parameter.text)
             if not form or form not in forms:

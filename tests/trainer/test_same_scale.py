@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 
+from authz_server.engine.alphabet import Alphabet
 from authz_server.engine.edges import EdgeModel, Edges
 from authz_server.engine.finding import FindingCode
 from authz_server.engine.model import WorkloadModel
@@ -29,6 +30,8 @@ def everywhere(amount: float, **changes: object) -> WorkloadModel:
         sequence=SequenceModel(
             rules={CART: (rule,)}, transitions={CART: Transition(9, {}, amount)}, contexts={"a\nb": Transition(9, {}, amount)}
         ),
+        alphabet=Alphabet(1, amount),
+        shared_alphabet=Alphabet(1, amount),
         **changes,
     )
 
@@ -48,7 +51,8 @@ def test_without_others_nothing_changes() -> None:
 
 def test_what_only_the_model_of_all_calls_knows_stays() -> None:
     known = everywhere(5.0)
-    bare = model({PAY: endpoint_profile()}, sequence=SequenceModel(), edges=EdgeModel(9, {}, 5.0))
+    alphabets = {"alphabet": known.alphabet, "shared_alphabet": known.alphabet}
+    bare = model({PAY: endpoint_profile()}, sequence=SequenceModel(), edges=EdgeModel(9, {}, 5.0), **alphabets)
     cut = to_same_scale(known, [msgspec.structs.replace(bare, shared=known.shared, surprises=known.surprises)] * 5)
     assert known == cut
 
