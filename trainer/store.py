@@ -7,8 +7,9 @@ Whoever compares digests asks for the calls of one hash key (`keys.py`).
 
 import heapq
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, islice
 from operator import attrgetter
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 import msgspec
 from msgspec.structs import force_setattr
@@ -25,6 +26,8 @@ __all__ = ["JOIN_SECONDS", "Reading", "read_calls", "scan"]
 
 _SHOWN_PROBLEMS: Final = 20
 _MANY_WRITERS: Final = 8
+_MERGED: Final = 256
+"""Calls of several writers that are given at a time."""
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -81,31 +84,30 @@ def scan(
         raise TypeError(f"{record_type.__name__} needs the fields id and ts")
     reading = Reading() if reading is None else reading
     segments = of_key(store, key_id)
-    calls = _merge([s for s in segments if s.name.kind is SegmentKind.CALLS], record_type, reading)
+    calls = _counted(_merge([s for s in segments if s.name.kind is SegmentKind.CALLS], record_type, reading), reading, "calls")
     outcome_segments = [s for s in segments if s.name.kind is SegmentKind.OUTCOMES]
-    if "status" not in fields or not outcome_segments:
-        return _counted(calls, reading)
-    outcomes = _merge(outcome_segments, OutcomeRecord, reading)
-    return _joined(calls, OutcomeJoin(_outcomes(outcomes, reading), join_seconds), fields, reading)
+    if "status" in fields and outcome_segments:
+        outcomes = chain.from_iterable(_counted(_merge(outcome_segments, OutcomeRecord, reading), reading, "outcomes"))
+        calls = _joined(calls, OutcomeJoin(outcomes, join_seconds), fields, reading)
+    return chain.from_iterable(calls)
 
 
-def _counted(calls: Iterator[T], reading: Reading) -> Iterator[T]:
-    for call in calls:
-        reading.calls += 1
-        yield call
+def _counted(blocks: Iterator[list[T]], reading: Reading, what: Literal["calls", "outcomes"]) -> Iterator[list[T]]:
+    for block in blocks:
+        setattr(reading, what, getattr(reading, what) + len(block))
+        yield block
 
 
-def _outcomes(outcomes: Iterator[OutcomeRecord], reading: Reading) -> Iterator[OutcomeRecord]:
-    for outcome in outcomes:
-        reading.outcomes += 1
-        yield outcome
+def _joined(blocks: Iterator[list[T]], join: OutcomeJoin, fields: set[str], reading: Reading) -> Iterator[list[T]]:
+    for block in blocks:
+        _join(block, join, fields, reading)
+        yield block
 
 
-def _joined(calls: Iterator[Any], join: OutcomeJoin, fields: set[str], reading: Reading) -> Iterator[Any]:
+def _join(calls: list[Any], join: OutcomeJoin, fields: set[str], reading: Reading) -> None:
     by_request = {"request_id", "workload", "method"} <= fields
     sized, timed = "resp_size" in fields, "duration_ms" in fields
     for call in calls:
-        reading.calls += 1
         if call.status is None:
             key = (call.request_id, call.workload, call.method) if by_request and call.request_id else None
             outcome = join.take(call.id, key, call.ts)
@@ -116,23 +118,27 @@ def _joined(calls: Iterator[Any], join: OutcomeJoin, fields: set[str], reading: 
                     force_setattr(call, "resp_size", outcome.resp_size)
                 if timed:
                     force_setattr(call, "duration_ms", outcome.duration_ms)
-        yield call
 
 
-def _merge(segments: list[StoredSegment], record_type: type[T], reading: Reading) -> Iterator[T]:
-    """Chain each writer's segments and merge the writers by time."""
+def _merge(segments: list[StoredSegment], record_type: type[T], reading: Reading) -> Iterator[list[T]]:
+    """Chain each writer's segments and merge the writers by time; some records at a time."""
     writers: dict[tuple[str, str], list[StoredSegment]] = {}
     for segment in sorted(segments, key=lambda s: (s.name.opened, s.name.seq)):
         writers.setdefault((segment.folder, segment.name.instance), []).append(segment)
     decode_lines = msgspec.json.Decoder(record_type).decode_lines
     lazily = len(writers) > _MANY_WRITERS
-    streams = [_chain(chain, decode_lines, reading, lazily=lazily) for chain in writers.values()]
-    return streams[0] if len(streams) == 1 else heapq.merge(*streams, key=attrgetter("ts"))
+    streams = [_chain(of_one, decode_lines, reading, lazily=lazily) for of_one in writers.values()]
+    return streams[0] if len(streams) == 1 else _blocks(heapq.merge(*map(chain.from_iterable, streams), key=attrgetter("ts")))
+
+
+def _blocks(records: Iterator[T]) -> Iterator[list[T]]:
+    while block := list(islice(records, _MERGED)):
+        yield block
 
 
 def _chain(
     segments: list[StoredSegment], decode_lines: Callable[[bytes], list[T]], reading: Reading, *, lazily: bool
-) -> Iterator[T]:
+) -> Iterator[list[T]]:
     """Read one writer's segments in turn.
 
     `lazily`: the first record by itself, and the rest when the merge has come to its time, so that a store of a thousand writers,
@@ -142,16 +148,17 @@ def _chain(
     if lazily:
         given = next(_records(segments[0], decode_lines, Reading()), None)
         if given is not None:
-            yield given
+            yield given[:1]
     for segment in segments:
         records = _records(segment, decode_lines, reading)
         if given is not None:
-            next(records, None)
+            yield next(records, [])[1:]
             given = None
         yield from records
 
 
-def _records(segment: StoredSegment, decode_lines: Callable[[bytes], list[T]], reading: Reading) -> Iterator[T]:
+def _records(segment: StoredSegment, decode_lines: Callable[[bytes], list[T]], reading: Reading) -> Iterator[list[T]]:
+    """Read a segment in blocks of at least one record."""
     try:
         with segment.open() as stream:
             for block in read_blocks(stream, segment.path):
@@ -159,7 +166,8 @@ def _records(segment: StoredSegment, decode_lines: Callable[[bytes], list[T]], r
                     records = decode_lines(block)
                 except (msgspec.DecodeError, UnicodeDecodeError):
                     records = _line_by_line(block, decode_lines, segment, reading)
-                yield from records
+                if records:
+                    yield records
     except (FormatError, StoreError) as error:
         reading.note(str(error))
 
