@@ -13,8 +13,7 @@ __all__ = ["batches", "to_batch"]
 def to_batch(records: Sequence[CallRecord]) -> Batch:
     """Put records of one workload, at least one, into one batch."""
     builder = BatchBuilder(records[0].workload)
-    for call in to_stored(records):
-        builder.add(call)
+    builder.add(list(to_stored(records)))
     return builder.build()
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from authz_server.engine.call import BodyKind, Call, Caller, Flag, Parameter
+from authz_server.engine.errors import FormatError, cut
 from trainer.shape import is_own
 
 __all__ = ["Batch", "Form", "Ids", "Mask", "Sender", "Target", "decode_batch", "encode_batch"]
@@ -49,14 +50,14 @@ class Batch(msgspec.Struct, frozen=True, dict=True):
 
     `target`, `sender` and `form` are rows of the tables of that name, one a call. The parameters of all calls stand one after
     the other in `sent`, as rows of `parameters`; those of call `n` begin at `starts[n]` and end at `starts[n + 1]`. `status`,
-    `resp_size`, `duration_ms`: None where nobody told.
+    `resp_size`, `duration_ms`: None where nobody told. `written`: `parameters` as stored, a JSON list.
     """
 
     workload: str
     targets: list[Target]
     senders: list[Sender]
     forms: list[Form]
-    parameters: list[Parameter]
+    written: bytes
     ts: npt.NDArray[np.float64]
     target: Ids
     sender: Ids
@@ -72,6 +73,14 @@ class Batch(msgspec.Struct, frozen=True, dict=True):
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @cached_property
+    def parameters(self) -> list[Parameter]:
+        """The distinct parameters; raises FormatError where they aren't such."""
+        try:
+            return _decode_parameters(self.written)
+        except msgspec.DecodeError as error:
+            raise FormatError(f"{cut(self.workload)}: expected calls with parameters as recorded: {error}") from error
 
     @cached_property
     def owner(self) -> Ids:
@@ -126,7 +135,7 @@ class Batch(msgspec.Struct, frozen=True, dict=True):
         rows = np.flatnonzero(kept)
         lengths = np.diff(self.starts)[rows]
         chosen = rows.tolist()
-        return msgspec.structs.replace(
+        only = msgspec.structs.replace(
             self,
             ts=self.ts[rows],
             target=self.target[rows],
@@ -136,9 +145,14 @@ class Batch(msgspec.Struct, frozen=True, dict=True):
             starts=np.concatenate([[0], np.cumsum(lengths)]),
             **{name: [getattr(self, name)[row] for row in chosen] for name in _LISTS},
         )
+        vars(only)["parameters"] = self.parameters  # decoded once for both
+        return only
 
 
 _LISTS = ("ids", "body_size", "status", "resp_size", "duration_ms", "port")
+
+
+_decode_parameters = msgspec.json.Decoder(list[Parameter]).decode
 
 
 def _from_array(value: Any) -> Any:

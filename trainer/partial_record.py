@@ -4,7 +4,7 @@ What isn't asked for isn't decoded, and what is, is decoded once for all that ar
 """
 
 from collections.abc import Iterable, Iterator
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -15,6 +15,8 @@ __all__ = ["NOTHING", "StoredCall", "bounded", "to_stored"]
 
 NOTHING: Final = msgspec.Raw(b"[]")
 _MOST: Final = 1 << 62
+
+Number = TypeVar("Number", int, int | None)
 
 
 class StoredCall(msgspec.Struct, frozen=True, gc=False):
@@ -50,10 +52,12 @@ def to_stored(records: Iterable[CallRecord]) -> Iterator[StoredCall]:
     return (_decode(encode_record(record)) for record in records)
 
 
-def bounded(number: int) -> int:
-    """Cut a number that is nonsense to what can be written; where times and sizes come from, anything may stand.
+def bounded(column: list[Number]) -> list[Number]:
+    """Cut numbers that are nonsense to what can be written; where times and sizes come from, anything may stand.
 
-    >>> bounded(200), bounded(-1 << 80) == -bounded(1 << 90)
-    (200, True)
+    >>> bounded([200, None]), bounded([-1 << 80]) == [-(1 << 62)]
+    ([200, None], True)
     """
-    return max(-_MOST, min(number, _MOST))
+    if all(one is None or -_MOST <= one <= _MOST for one in set(column)):
+        return column
+    return [one if one is None else max(-_MOST, min(one, _MOST)) for one in column]

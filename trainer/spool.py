@@ -5,8 +5,10 @@ values there are. The file is a temporary one, gone when training ends.
 """
 
 import tempfile
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import islice
 from pathlib import Path
 from typing import IO, Final, Self, cast
 
@@ -22,6 +24,8 @@ _BATCH: Final = 8192
 """Calls of a batch: more are hardly any cheaper each."""
 _HELD: Final = 4 * _BATCH
 """Calls that wait; beyond that the workload with the most of them gets its batch early."""
+_STEP: Final = 512
+"""Calls taken at a time: what they are read from is in memory until they are."""
 _IN_MEMORY: Final = 32 << 20
 
 _Place = tuple[int, int]
@@ -90,28 +94,26 @@ class Spool:
         waiting: dict[str, BatchBuilder] = {}
         trail = TrailBuilder()
         held = done = 0
-        for call in calls:
-            if call.label == 1 or call.split == "test":
-                continue
-            if call.request_id:
-                trail.add(call)
-                if len(trail) >= _BATCH:
-                    self._trails.append(self._write(encode_trail(trail.build())))
-                    trail = TrailBuilder()
-            if call.verdict == "deny":  # what else `calibrates` asks was asked above
-                continue
-            builder = waiting.get(call.workload)
-            if builder is None:
-                builder = waiting[call.workload] = BatchBuilder(call.workload)
-            builder.add(call)
-            held += 1
-            if len(builder) >= _BATCH or held >= _HELD:
-                full = builder if len(builder) >= _BATCH else max(waiting.values(), key=len)
-                held -= len(full)
-                done += len(full)
-                del waiting[full.workload]
-                self._keep(full)
-                told(done)
+        for kept in _steps(calls):
+            traced = [call for call in kept if call.request_id]
+            if traced:
+                trail.add(traced)
+            if len(trail) >= _BATCH:
+                self._trails.append(self._write(encode_trail(trail.build())))
+                trail = TrailBuilder()
+            left = [call for call in kept if call.verdict != "deny"]  # what else `calibrates` asks was asked above
+            while left:
+                room = min(_HELD - held, _BATCH - max(map(len, waiting.values()), default=0))
+                _add(waiting, left[:room])
+                held += len(left[:room])
+                left = left[room:]
+                full = max(waiting.values(), key=len)
+                if len(full) >= _BATCH or held >= _HELD:
+                    held -= len(full)
+                    done += len(full)
+                    del waiting[full.workload]
+                    self._keep(full)
+                    told(done)
         for builder in waiting.values():
             self._keep(builder)
         if len(trail):
@@ -140,6 +142,24 @@ class Spool:
             start = self._file.seek(0, 2)
             self._file.write(data)
         return start, len(data)
+
+
+def _steps(calls: Iterable[StoredCall]) -> Iterator[list[StoredCall]]:
+    """Give some calls at a time, without known attacks and those of a test split."""
+    calls = iter(calls)
+    while step := list(islice(calls, _STEP)):
+        yield [call for call in step if call.label != 1 and call.split != "test"]
+
+
+def _add(waiting: dict[str, BatchBuilder], calls: list[StoredCall]) -> None:
+    """Let the builders of their workloads take calls."""
+    by_workload: defaultdict[str, list[StoredCall]] = defaultdict(list)
+    for call in calls:
+        by_workload[call.workload].append(call)
+    for workload, those in by_workload.items():
+        if workload not in waiting:
+            waiting[workload] = BatchBuilder(workload)
+        waiting[workload].add(those)
 
 
 @contextmanager

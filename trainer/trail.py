@@ -1,11 +1,12 @@
 """How calls went through the mesh: what tells which call caused which (`fit_follow.py`), in columns as in `batch.py`."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 from itertools import count
+from operator import attrgetter
 
 import msgspec
 
-from trainer.eligible import calibrates
 from trainer.partial_record import StoredCall, bounded
 
 __all__ = ["Target", "Trail", "TrailBuilder", "decode_trail", "encode_trail"]
@@ -42,7 +43,7 @@ class Trail(msgspec.Struct, frozen=True, array_like=True):
 
 
 _segments = msgspec.json.Decoder(tuple[PathSegment, ...]).decode
-_Row = tuple[float, int, int, str, int | None, bool]
+_columns = attrgetter("ts", "request_id", "status", "principal", "verdict", "workload", "method", "segments")
 
 
 class TrailBuilder:
@@ -51,22 +52,38 @@ class TrailBuilder:
     def __init__(self) -> None:
         self._targets: defaultdict[tuple[str, str, bytes], int] = defaultdict(count().__next__)
         self._principals: defaultdict[str, int] = defaultdict(count().__next__)
-        self._rows: list[_Row] = []
+        self._ts: list[float] = []
+        self._target: list[int] = []
+        self._principal: list[int] = []
+        self._request_id: list[str] = []
+        self._status: list[int | None] = []
+        self._teaches: list[bool] = []
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._ts)
 
-    def add(self, call: StoredCall) -> None:
-        """Take one call."""
-        target = self._targets[call.workload, call.method, bytes(call.segments)]
-        principal = self._principals[call.principal]
-        status = call.status if call.status is None else bounded(call.status)
-        self._rows.append((call.ts, target, principal, call.request_id, status, calibrates(call)))
+    def add(self, calls: Sequence[StoredCall]) -> None:
+        """Take calls, at least one, none of them a known attack or of a test split."""
+        ts, request_id, status, principal, verdict, workload, method, segments = zip(*map(_columns, calls), strict=True)
+        self._ts += ts
+        self._target += map(self._targets.__getitem__, zip(workload, method, map(bytes, segments), strict=True))
+        self._principal += map(self._principals.__getitem__, principal)
+        self._request_id += request_id
+        self._status += status
+        self._teaches += [one != "deny" for one in verdict]  # what else `calibrates` asks is told above
 
     def build(self) -> Trail:
         """Make the trail of the calls so far, of which there must be one."""
-        targets = [Target(workload, method, _segments(segments)) for workload, method, segments in self._targets]
-        return Trail(targets, list(self._principals), *map(list, zip(*self._rows, strict=True)))
+        return Trail(
+            [Target(workload, method, _segments(segments)) for workload, method, segments in self._targets],
+            list(self._principals),
+            self._ts,
+            self._target,
+            self._principal,
+            self._request_id,
+            bounded(self._status),
+            self._teaches,
+        )
 
 
 encode_trail = msgspec.msgpack.Encoder().encode

@@ -4,11 +4,14 @@ import msgspec
 import numpy as np
 import pytest
 
+from authz_server.engine.call import Kind, Parameter
+from authz_server.engine.errors import FormatError
 from authz_server.engine.record import CallRecord, to_parsed_call
 from tests.factories_engine import JSON, NOON, record
 from tests.factories_trainer import to_batch
 from trainer.batch import Batch, decode_batch, encode_batch
-from trainer.partial_record import to_stored
+from trainer.batch_builder import BatchBuilder
+from trainer.partial_record import StoredCall, to_stored
 from trainer.trail import TrailBuilder, decode_trail, encode_trail
 
 BODY = b'{"n":[1,2],"s":"a},{b"}'
@@ -59,6 +62,50 @@ def test_calls_that_are_left_out_are_gone(kept: list[bool]) -> None:
     assert only.owner.tolist() == [row for row in range(len(only)) for _ in only.call(row).parameters]
 
 
+def test_values_are_decoded_once_for_all_that_are_left() -> None:
+    batch = to_batch(CASES)
+    assert batch.only(np.array([True, False] * 2 + [True])).parameters is batch.parameters
+
+
+def test_calls_taken_one_by_one_are_the_same_as_all_at_once() -> None:
+    builder = BatchBuilder(CASES[0].workload)
+    for call in to_stored(CASES):
+        builder.add([call])
+    assert encode_batch(to_batch(CASES)) == encode_batch(builder.build())
+
+
+def stored(parameters: bytes) -> StoredCall:
+    head = b'{"id":"d-1","ts":1.0,"workload":"shop/cart","method":"GET","path":"/","parameters":'
+    return msgspec.json.decode(head + parameters + b"}", type=StoredCall)
+
+
+AS_RECORDED = (
+    b'[{"key":"query:a \\"b","kind":"word","length":4,"classes":1,"text":"},{"},'
+    b'{"key":"body:/c","kind":"null","length":0,"classes":0,"text":""}]'
+)
+AS_OTHERS_MAY = (
+    b' [ {"text":"},{" ,"classes":1,"length":4,"kind":"word","key":"query:a \\u0022b","more":[{"key":"x"}]} ,'
+    b'\t{"length":0,"key":"body:\\/c","kind":"null","classes":0,"text":""} ] '
+)
+
+
+@pytest.mark.parametrize("parameters", [AS_RECORDED, AS_OTHERS_MAY], ids=["as recorded", "as others may"])
+def test_parameters_are_read_however_they_are_written(parameters: bytes) -> None:
+    builder = BatchBuilder("shop/cart")
+    builder.add([stored(parameters)])
+    batch = decode_batch(encode_batch(builder.build()))
+    expected = (Parameter('query:a "b', Kind.WORD, 4, 1, "},{"), Parameter("body:/c", Kind.NULL, 0, 0, ""))
+    assert (expected, [('query:a "b', "body:/c")]) == (batch.call(0).parameters, [form.keys for form in batch.forms])
+
+
+@pytest.mark.parametrize("parameters", [b'[{"kind":"word"}]', b'[{"key":"query:a","kind":"unheard of"}]', b"[1]"])
+def test_parameters_that_are_none_are_said(parameters: bytes) -> None:
+    builder = BatchBuilder("shop/cart")
+    builder.add([stored(parameters)])
+    with pytest.raises(FormatError, match="shop/cart: expected calls with parameters as recorded"):
+        _ = builder.build().parameters
+
+
 @pytest.mark.parametrize("sign", [1, -1])
 def test_numbers_that_are_nonsense_are_cut(sign: int) -> None:
     nonsense = record(resp_size=sign << 80, status=sign << 90, body_size=sign << 70)
@@ -69,8 +116,7 @@ def test_numbers_that_are_nonsense_are_cut(sign: int) -> None:
 @pytest.mark.parametrize("sign", [1, -1])
 def test_a_trail_cuts_them_too(sign: int) -> None:
     builder = TrailBuilder()
-    for call in to_stored([record(status=sign << 90, request_id="r-1")]):
-        builder.add(call)
+    builder.add(list(to_stored([record(status=sign << 90, request_id="r-1")])))
 
     assert [sign << 62] == decode_trail(encode_trail(builder.build())).status
 

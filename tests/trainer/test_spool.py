@@ -36,9 +36,11 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spool, "_HELD", 5)
 
 
+@pytest.mark.parametrize("step", [1, 2, 7, 512])
 @pytest.mark.parametrize("in_memory", [1, 1 << 20])
-def test_each_workload_gets_its_calls_in_order(in_memory: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_workload_gets_its_calls_in_order(in_memory: int, step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spool, "_IN_MEMORY", in_memory)
+    monkeypatch.setattr(spool, "_STEP", step)
     calls = [made(number, f"w{number % 4 if number % 3 else 9}") for number in range(40)]
     expected = {name: [one.id for one in calls if one.workload == name] for name in sorted({one.workload for one in calls})}
     assert expected == spooled(calls)
@@ -49,10 +51,21 @@ def test_attacks_test_splits_and_denied_calls_are_left_out() -> None:
     assert {"shop/cart": ids(0, 4)} == spooled(calls)
 
 
-def test_no_more_calls_wait_than_are_held(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("step", [1, 3, 512])
+def test_no_more_calls_wait_than_are_held(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spool, "_STEP", step)
     told: list[int] = []
     spooled([made(number, f"w{number}") for number in range(20)], told)
     assert [1, *range(2, 17), 20] == told
+
+
+@pytest.mark.parametrize("step", [1, 3, 512])
+def test_a_batch_is_full_before_the_next_begins(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spool, "_STEP", step)
+    monkeypatch.setattr(spool, "_HELD", 100)
+    with Spool() as one:
+        one.fill(to_stored([made(number, "w" if number % 3 else "v") for number in range(10)]))
+        assert {"v": [3, 1], "w": [3, 3]} == {batches.workload: list(map(len, batches)) for batches in one.workloads()}
 
 
 def test_what_happened_everywhere_is_one_trail_in_time_order() -> None:
