@@ -8,8 +8,8 @@ traffic was cut, and inventing orders pushes only a share of the others out), an
 
 import heapq
 from collections import defaultdict
-from collections.abc import Mapping
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
 from zlib import crc32
 
 from authz_server.engine.evidence import surprise
@@ -35,6 +35,22 @@ _ODD_SHARE: Final = 4e-5
 Next = dict[str, Support]
 Transitions = tuple[dict[str, Transition], dict[str, Transition], float]
 """What a SequenceModel calls transitions, contexts and floor."""
+Tree = Mapping[tuple[str, ...], Transition]
+"""Transitions by context."""
+
+
+class _After(NamedTuple):
+    """What came after a context: the steps there, and of these the `n` in all; which are `odd`, and how many votes those have."""
+
+    following: Next
+    n: int
+    odd: Next
+    rare: int
+
+    def votes(self, endpoint: str) -> int:
+        """Tell for how many steps one counts: a novelty has one vote a caller."""
+        support = self.following[endpoint]
+        return len(support.callers) + support.anonymous if endpoint in self.odd else support.count
 
 
 class TransitionLearner:
@@ -88,90 +104,98 @@ class TransitionLearner:
 
     def finish(self, quorum: Quorum, share: float = 1.0) -> Transitions:
         """Make the tree and measure its floor; `share` as for Prior."""
-        by_length = [self._transitions(contexts, quorum, share) for contexts in self._next]
-        tree = dict(by_length[0])
-        for found in by_length[1:]:
-            tree |= {context: one for context, one in found.items() if one.n >= _MIN_STEPS and _rules_out(context, one, tree)}
+        by_length = [
+            {context: _to_after(following, quorum) for context, following in contexts.items()} for contexts in self._next
+        ]
+        tree: dict[tuple[str, ...], Transition] = {}
+        for length, afters in enumerate(by_length, 1):
+            found = _transitions(afters, share, 0 if length == 1 else _MIN_STEPS)
+            tree |= {context: one for context, one in found.items() if length == 1 or _rules_out(context, one, tree)}
         longer = sorted((context for context in tree if len(context) > 1), key=lambda context: (-tree[context].n, context))
         for context in longer[_MAX_KEPT:]:
             del tree[context]
         return (
             {context[0]: one for context, one in sorted(tree.items()) if len(context) == 1},
             {context_key(context): one for context, one in sorted(tree.items()) if len(context) > 1},
-            self._floor(tree, quorum, share),
+            _floor(by_length, tree, share),
         )
 
-    @staticmethod
-    def _transitions(contexts: Mapping[tuple[str, ...], Next], quorum: Quorum, share: float) -> dict[tuple[str, ...], Transition]:
-        """Tell for contexts of one length what is normal after them, and how often something new came."""
-        prior = Prior(share)  # of contexts of one length
-        counted = {}
-        for context, following in contexts.items():
-            n, rare = sum(support.count for support in following.values()), rare_callers(following.values(), quorum)
-            counted[context] = (n, rare)
-            prior.add(FindingCode.TRANSITION, n, rare)
-        return {
-            context: Transition(
-                n,
-                {name: support.count for name, support in sorted(contexts[context].items()) if quorum.has(support)},
-                min(prior.surprise(FindingCode.TRANSITION, n, rare), _most(n / share, rare / share)),
-            )
-            for context, (n, rare) in counted.items()
-        }
 
-    def _floor(self, tree: Mapping[tuple[str, ...], Transition], quorum: Quorum, share: float) -> float:
-        """Find the surprise that only `_ODD_SHARE` of the steps reach, each scored as if it hadn't been seen.
+def _to_after(following: Next, quorum: Quorum) -> _After:
+    odd = {name: support for name, support in following.items() if not quorum.has(support)}
+    return _After(following, sum([support.count for support in following.values()]), odd, rare_callers(odd.values(), quorum))
 
-        A novelty has one vote a caller, so that nobody can raise the floor alone. What no short context knows, the shortest ones
-        tell of exactly; of longer ones only a sample may be counted, which stands for all steps: of 100,000 contexts the 5,000
-        sampled ones hardly show what one step in 10,000 does.
-        """
-        odd: dict[float, float] = defaultdict(float)
-        steps = 0
-        for context, following in self._next[0].items():
-            for endpoint, support in following.items():
-                steps += support.count
-                amount = self._without_itself(context, endpoint, tree, quorum, share)
-                odd[amount] += _votes(support, quorum)
-        sampled = 0
-        longer: dict[float, int] = defaultdict(int)
-        for contexts in self._next[1:]:
-            for context, following in contexts.items():
-                if len(context) < MAX_RECENT and context[0] != START:
-                    continue
-                for endpoint, support in following.items():
-                    sampled += support.count
-                    if not self._without_itself(context[-1:], endpoint, tree, quorum, share):
-                        longer[self._without_itself(context, endpoint, tree, quorum, share)] += _votes(support, quorum)
-        for amount, votes in longer.items():
-            odd[amount] += votes * steps / sampled
-        odd.pop(0.0, None)
-        allowed = steps * _ODD_SHARE
-        for amount in sorted(odd, reverse=True):
-            allowed -= odd[amount]
-            if allowed < 0:
-                return round(amount + 0.01, 4)
-        return 0.0
 
-    def _without_itself(
-        self, context: tuple[str, ...], endpoint: str, tree: Mapping[tuple[str, ...], Transition], quorum: Quorum, share: float
-    ) -> float:
-        """Score a step of training as the engine will (`_unusual`), but for its own observation."""
-        amount = 0.0
-        for first in range(len(context)):
-            found = tree.get(context[first:])
-            if found is None:
+def _transitions(afters: Mapping[tuple[str, ...], _After], share: float, least: int) -> dict[tuple[str, ...], Transition]:
+    """Tell for contexts of one length, of `least` steps or more, what is normal after them and how surprising the rest is."""
+    prior = Prior(share)  # of contexts of one length
+    for after in afters.values():
+        prior.add(FindingCode.TRANSITION, after.n, after.rare)
+    return {
+        context: Transition(
+            n,
+            {name: support.count for name, support in sorted(following.items()) if name not in odd},
+            min(prior.surprise(FindingCode.TRANSITION, n, rare), _most(n / share, rare / share)),
+        )
+        for context, (following, n, odd, rare) in afters.items()
+        if n >= least
+    }
+
+
+def _floor(by_length: Sequence[Mapping[tuple[str, ...], _After]], tree: Tree, share: float) -> float:
+    """Find the surprise that only `_ODD_SHARE` of the steps reach, each scored as if it hadn't been seen.
+
+    A novelty has one vote a caller, so that nobody can raise the floor alone. What no short context knows, the shortest ones
+    tell of exactly; of longer ones only a sample may be counted, which stands for all steps: of 100,000 contexts the 5,000
+    sampled ones hardly show what one step in 10,000 does.
+    """
+    odd: dict[float, float] = defaultdict(float)
+    steps = 0
+    known: dict[str, set[str]] = {}  # after one endpoint
+    for context, after in by_length[0].items():
+        steps += after.n
+        amounts = _without_itself(context, by_length, tree, share)
+        known[context[0]] = {endpoint for endpoint, amount in amounts.items() if not amount}
+        for endpoint, amount in amounts.items():
+            odd[amount] += after.votes(endpoint)
+    sampled = 0
+    longer: dict[float, int] = defaultdict(int)
+    for afters in by_length[1:]:
+        for context, after in afters.items():
+            if len(context) < MAX_RECENT and context[0] != START:
                 continue
-            following = self._next[len(context) - first - 1][context[first:]]
-            if quorum.has(following[endpoint]) and following[endpoint].count > QUORUM:
+            sampled += after.n
+            if not known[context[-1]].isdisjoint(after.following):
+                for endpoint, amount in _without_itself(context, by_length, tree, share).items():
+                    if endpoint in known[context[-1]]:
+                        longer[amount] += after.votes(endpoint)
+    for amount, votes in longer.items():
+        odd[amount] += votes * steps / sampled
+    odd.pop(0.0, None)
+    allowed = steps * _ODD_SHARE
+    for amount in sorted(odd, reverse=True):
+        allowed -= odd[amount]
+        if allowed < 0:
+            return round(amount + 0.01, 4)
+    return 0.0
+
+
+def _without_itself(
+    context: tuple[str, ...], by_length: Sequence[Mapping[tuple[str, ...], _After]], tree: Tree, share: float
+) -> dict[str, float]:
+    """Score the steps of training after a context as the engine will (`_unusual`), each but for its own observation."""
+    views = [(tree[view], by_length[len(view) - 1][view]) for first in range(len(context)) if (view := context[first:]) in tree]
+    amounts = {}
+    for endpoint in by_length[len(context) - 1][context].following:
+        amount = 0.0
+        for found, after in views:
+            itself = endpoint in after.odd
+            if not itself and after.following[endpoint].count > QUORUM:
                 break
-            others = rare_callers((one for name, one in following.items() if name != endpoint), quorum)
+            others = len(after.odd) > itself
             amount = max(amount, found.surprise if others else _most(found.n / share, 0.0))
-        return amount
-
-
-def _votes(support: Support, quorum: Quorum) -> int:
-    return support.count if quorum.has(support) else len(support.callers) + support.anonymous
+        amounts[endpoint] = amount
+    return amounts
 
 
 def _most(n: float, rare: float) -> float:
@@ -179,7 +203,7 @@ def _most(n: float, rare: float) -> float:
     return round(surprise((rare + 1) / (n + 2)), 4)
 
 
-def _rules_out(context: tuple[str, ...], one: Transition, tree: Mapping[tuple[str, ...], Transition]) -> bool:
+def _rules_out(context: tuple[str, ...], one: Transition, tree: Tree) -> bool:
     """Tell whether a context makes something unusual that the longest shorter one allows."""
     shorter = next((tree[context[first:]] for first in range(1, len(context)) if context[first:] in tree), None)
     if shorter is None:
