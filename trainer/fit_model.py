@@ -3,6 +3,7 @@
 Mergeable: the model of some blocks of the traffic is made by the merge of their learners.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from functools import partial
 from typing import Final
@@ -23,6 +24,7 @@ from trainer.fit_sequence import SequenceLearner
 from trainer.kin import to_kin
 from trainer.lesson import SHARED, Lesson
 from trainer.names_learner import NamesLearner
+from trainer.parameter_learner import ParameterLearner
 from trainer.prior import Prior
 from trainer.segments import to_segments
 from trainer.shape import to_combination
@@ -125,12 +127,11 @@ class ModelLearner:
         self._shared.pool(prior, plan.quorum)
         self._edges.pool(prior, plan.quorum)
         learners = {(name, key): one for name, profile in profiles.items() for key, one in profile.names.learners.items()}
-        kin = to_kin(learners, plan.quorum)
+        kin: dict[str, dict[str, ParameterLearner]] = defaultdict(dict)
+        for (name, key), together in to_kin(learners, plan.quorum).items():
+            kin[name][key] = together
         n = self._shared.total.count
-        endpoints = {
-            name: profile.finish(prior, plan.quorum, {key: one for (endpoint, key), one in kin.items() if endpoint == name})
-            for name, profile in profiles.items()
-        }
+        endpoints = {name: profile.finish(prior, plan.quorum, kin[name]) for name, profile in profiles.items()}
         return WorkloadModel(
             workload,
             n,

@@ -158,28 +158,28 @@ def _candidates(endpoint: str, guard: _Guard, quorum: Quorum, share: float) -> C
     whole, n = guard.whole, guard.whole.count
     if quorum.has(whole):
         for needs, obeyed in guard.ever.items():
-            _add(found, endpoint, PrecedenceRule(needs, _amount(n, obeyed, share), n), obeyed)
+            _add(found, endpoint, needs, START, None, n, obeyed, share)
         for surplus, each in enumerate(guard.each):
             for needs, obeyed in each.items():
-                _add(found, endpoint, PrecedenceRule(needs, _amount(n, obeyed, share), n, surplus=surplus), obeyed)
+                _add(found, endpoint, needs, START, surplus, n, obeyed, share)
+    normal = {since: support.count for since, support in guard.since.items() if quorum.has(support)}
     for (since, needs), obeyed in guard.after.items():
-        support = guard.since[since]
-        if quorum.has(support):
-            rule = PrecedenceRule(needs, _amount(support.count, obeyed, share), support.count, since)
-            _add(found, endpoint, rule, obeyed)
+        if since in normal:
+            _add(found, endpoint, needs, since, None, normal[since], obeyed, share)
     return found
 
 
-def _amount(n: int, obeyed: int, share: float) -> float:
-    return round(min(MAX_SURPRISE, surprise(((n - obeyed) / share + 1) / (n / share + 2))), 4)
-
-
-def _add(found: Candidates, endpoint: str, rule: PrecedenceRule, obeyed: int) -> None:
+def _add(
+    found: Candidates, endpoint: str, needs: str, since: str, surplus: int | None, n: int, obeyed: int, share: float
+) -> None:
     """Take a rule that holds on enough evidence."""
-    broken = rule.n - obeyed
-    loose = rule.needs == endpoint or broken > max(_MAX_BROKEN, rule.n * _MAX_BROKEN_SHARE)
-    if not loose and rule.n >= _MIN_SUPPORT and rule.surprise >= _least(endpoint, rule, broken):
-        found[endpoint, rule.since, rule.needs, -1 if rule.surplus is None else rule.surplus] = rule
+    broken = n - obeyed
+    if n < _MIN_SUPPORT or needs == endpoint or broken > max(_MAX_BROKEN, n * _MAX_BROKEN_SHARE):
+        return
+    amount = round(min(MAX_SURPRISE, surprise((broken / share + 1) / (n / share + 2))), 4)
+    rule = PrecedenceRule(needs, amount, n, since, surplus)
+    if amount >= _least(endpoint, rule, broken):
+        found[endpoint, since, needs, -1 if surplus is None else surplus] = rule
 
 
 def _least(endpoint: str, rule: PrecedenceRule, broken: int) -> float:
