@@ -13,7 +13,7 @@ from typing import Final, Protocol
 from authz_server.engine.call import CONNECTION
 from authz_server.engine.endpoint import WILDCARD
 from authz_server.engine.observe import MAX_NAME, is_name
-from trainer.support import Quorum, Support, rare_callers, sprayed
+from trainer.support import UNSEEN, Quorum, Support, add_support, rare_callers, sprayed, to_support
 
 __all__ = ["MAX_PATHS", "EndpointLearner", "Tokens"]
 
@@ -58,26 +58,24 @@ class EndpointLearner:
     def __init__(self) -> None:
         self._paths: dict[tuple[str, Tokens], Support] = {}
         self._hash_limit = 1 << 64
-        self._sprayers = Support()
+        self._sprayers = UNSEEN
 
     def update(self, call: Addressed, caller: str, window: int = 0) -> None:
         """Count one call."""
-        support = Support()
-        support.add(caller, window)
-        self.add(call.method, call.segments, support)
+        self.add(call.method, call.segments, to_support(caller, window))
 
     def add(self, method: str, segments: Iterable[Segment], support: Support) -> None:
         """Count calls of one method and path."""
         named = method == CONNECTION  # a port is what is called
         tokens = tuple([one.text if named else _token(one.text, one.length <= MAX_NAME) for one in segments])
-        self._support((method, tokens)).merge(support)
+        self._add((method, tokens), support)
 
     def merge(self, other: "EndpointLearner") -> None:
         """Take over another's counts."""
-        self._sprayers.merge(other._sprayers)
+        self._sprayers = self._sprayers.plus(other._sprayers)
         self._hash_limit = min(self._hash_limit, other._hash_limit)
         for key, support in other._paths.items():
-            self._support(key).merge(support)
+            self._add(key, support)
         self._shrink()
 
     def finish(self, quorum: Quorum) -> tuple[list[str], int]:
@@ -91,20 +89,18 @@ class EndpointLearner:
         normal = [f"{method} /{'/'.join(template)}" for method, template, support in endpoints if quorum.has(support)]
         return sorted(normal), rare_callers([self._sprayers, *(support for _, _, support in endpoints)], quorum)
 
-    def _support(self, key: tuple[str, Tokens]) -> Support:
-        found = self._paths.get(key)
-        if found is None:
-            if self._hash_limit < 1 << 64 and _hash(key) >= self._hash_limit:
-                return Support()
-            found = self._paths[key] = Support()
+    def _add(self, key: tuple[str, Tokens], support: Support) -> None:
+        if key in self._paths:
+            self._paths[key] = self._paths[key].plus(support)
+        elif self._hash_limit == 1 << 64 or _hash(key) < self._hash_limit:
+            self._paths[key] = support
             if len(self._paths) > 2 * MAX_PATHS:
                 self._shrink()
-        return found
 
     def _shrink(self) -> None:
         if len(self._paths) > MAX_PATHS:
             for key in sprayed(self._paths, max(100, MAX_PATHS // 50)):
-                self._sprayers.merge(self._paths.pop(key))
+                self._sprayers = self._sprayers.plus(self._paths.pop(key))
         if len(self._paths) > MAX_PATHS:
             hashes = {key: _hash(key) for key in self._paths}
             self._hash_limit = sorted(hashes.values())[MAX_PATHS]
@@ -127,20 +123,20 @@ class _Node:
     def __init__(self) -> None:
         self.children: dict[str, _Node] = {}
         self.methods: dict[str, Support] = {}
-        self.total = Support()
+        self.total = UNSEEN
 
     def add(self, method: str, tokens: Tokens, support: Support) -> None:
         node = self
-        node.total.merge(support)
+        node.total = node.total.plus(support)
         for token in tokens:
             node = node.children.setdefault(token, _Node())
-            node.total.merge(support)
-        node.methods.setdefault(method, Support()).merge(support)
+            node.total = node.total.plus(support)
+        add_support(node.methods, method, support)
 
     def merge(self, other: "_Node") -> None:
-        self.total.merge(other.total)
+        self.total = self.total.plus(other.total)
         for method, support in other.methods.items():
-            self.methods.setdefault(method, Support()).merge(support)
+            add_support(self.methods, method, support)
         for token, child in other.children.items():
             if token in self.children:
                 self.children[token].merge(child)

@@ -85,7 +85,7 @@ class ModelLearner:
             self._shared.add_flags(form.flags, support)
             self._profile(endpoint).add_form(to_combination(form.keys), form.body, form.flags, support, succeeded=succeeded)
         for support in lesson.calls():
-            self._shared.total.merge(support)
+            self._shared.total = self._shared.total.plus(support)
         for window, endpoint, principal, times in lesson.principals():
             self._edges.update(endpoint, principal, window, times)
         if self._plan.numeric:

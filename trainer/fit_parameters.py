@@ -14,7 +14,7 @@ from trainer.names_learner import NamesLearner
 from trainer.parameter_learner import ParameterLearner
 from trainer.prior import Prior
 from trainer.shape import is_own, to_combination
-from trainer.support import Counter, Quorum, Support
+from trainer.support import UNSEEN, Counter, Quorum, Support, to_support
 
 __all__ = ["EndpointProfileLearner", "SharedLearner"]
 
@@ -28,9 +28,9 @@ class EndpointProfileLearner:
 
     def __init__(self, positions: tuple[int, ...]) -> None:
         self._positions = positions
-        self.total = Support()
+        self.total = UNSEEN
         """Who called it, how often."""
-        self._whole = Support()
+        self._whole = UNSEEN
         self.names = NamesLearner()
         self._combinations: Counter[str] = Counter(_MAX_COMBINATIONS)
         self._failed: Counter[str] = Counter(_MAX_COMBINATIONS)
@@ -42,24 +42,23 @@ class EndpointProfileLearner:
         keys = [parameter.key for parameter in call.parameters]
         self.names.update([call.segments[position] for position in self._positions], caller, window)
         self.names.update([parameter for parameter in call.parameters if is_own(parameter.key)], caller, window)
-        support = Support()
-        support.add(caller, window)
+        support = to_support(caller, window)
         self.add_form(to_combination(keys), call.body, call.flags, support, succeeded=succeeded)
 
     def add_form(self, combination: str, body: BodyKind, flags: Iterable[Flag], support: Support, *, succeeded: bool) -> None:
         """Count calls that differ in their values alone, which `names` is told apart from this."""
-        self.total.merge(support)
+        self.total = self.total.plus(support)
         for flag in flags:
             self._flags.add_support(flag, support)
         if body is not BodyKind.TRUNCATED:
             self._bodies.add_support(body, support)
-            self._whole.merge(support)
+            self._whole = self._whole.plus(support)
             (self._combinations if succeeded else self._failed).add_support(combination, support)
 
     def merge(self, other: "EndpointProfileLearner") -> None:
         """Take over another's calls of the same endpoint; the other stays as it is."""
-        self.total.merge(other.total)
-        self._whole.merge(other._whole)
+        self.total = self.total.plus(other.total)
+        self._whole = self._whole.plus(other._whole)
         self.names.merge(other.names)
         self._combinations.merge(other._combinations)
         self._failed.merge(other._failed)
@@ -126,20 +125,20 @@ class SharedLearner:
     """Learns what clients send to every endpoint of a workload alike, headers and cookies, and how requests are written."""
 
     def __init__(self) -> None:
-        self.total = Support()
+        self.total = UNSEEN
         self.names = NamesLearner()
         self._flags: Counter[Flag] = Counter(32)
 
     def update(self, call: Call, caller: str, window: int = 0) -> None:
         """Count one call."""
-        self.total.add(caller, window)
+        self.total = self.total.plus(to_support(caller, window))
         for flag in call.flags:
             self._flags.add(flag, caller, window)
         self.names.update([parameter for parameter in call.parameters if not is_own(parameter.key)], caller, window)
 
     def merge(self, other: "SharedLearner") -> None:
         """Take over another's calls; the other stays as it is."""
-        self.total.merge(other.total)
+        self.total = self.total.plus(other.total)
         self.names.merge(other.names)
         self._flags.merge(other._flags)
 

@@ -28,7 +28,7 @@ from authz_server.engine.finding import FindingCode, Surprise
 from authz_server.engine.model import WorkloadModel
 from authz_server.engine.profile import EndpointProfile, ParameterProfile
 from trainer.calibrate import PARTS, CalibrationLearner
-from trainer.support import WINDOWS, Quorum, Support
+from trainer.support import WINDOWS, Quorum, Support, add_support, to_support
 
 __all__ = ["Caps", "Claim", "HeldOut", "OddCall", "capped", "to_odd_call"]
 
@@ -121,7 +121,7 @@ class HeldOut:
 
     def _supports(self, quorum: Quorum) -> dict[tuple[Claim, ...], Support]:
         """Tell who stands behind each claim, and behind all those of a call."""
-        supports: dict[tuple[Claim, ...], Support] = defaultdict(Support)
+        supports: dict[tuple[Claim, ...], Support] = {}
         repeats: dict[tuple[tuple[Claim, ...], str], int] = defaultdict(int)
         for call in self._odd:
             claims = tuple(sorted({_to_claim(call.endpoint, code, key) for code, key, _ in call.surprises}))
@@ -130,7 +130,7 @@ class HeldOut:
                 if caller:
                     repeats[one, caller] += 1
                 if not caller or repeats[one, caller] <= _REPEATS:
-                    supports[one].add(caller, call.part * WINDOWS // PARTS)
+                    add_support(supports, one, to_support(caller, call.part * WINDOWS // PARTS))
         return supports
 
     def calibrate(self, others: Sequence[WorkloadModel], caps: Caps) -> CalibrationLearner:

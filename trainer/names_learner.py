@@ -11,7 +11,7 @@ from authz_server.engine.profile import ParameterProfile
 from trainer.look import Look, is_formless
 from trainer.parameter_learner import ParameterLearner
 from trainer.prior import Prior
-from trainer.support import Quorum, Support, rare_callers, sprayed
+from trainer.support import UNSEEN, Quorum, Support, rare_callers, sprayed, to_support
 
 __all__ = ["MAX_PARAMETERS", "NamesLearner"]
 
@@ -24,14 +24,14 @@ class NamesLearner:
 
     def __init__(self) -> None:
         self.learners: dict[str, ParameterLearner] = {}
-        self._overflow = Support()
+        self._overflow = UNSEEN
 
     def update(self, parameters: Iterable[Parameter], caller: str, window: int) -> None:
         """Count the parameters of one call."""
         for parameter in parameters:
             learner = self._learner(parameter.key)
             if learner is None:
-                self._overflow.add(caller, window)
+                self._overflow = self._overflow.plus(to_support(caller, window))
             else:
                 learner.update(parameter, caller, window)
 
@@ -39,17 +39,17 @@ class NamesLearner:
         """Count observations of a parameter that look alike."""
         learner = self._learner(key)
         if learner is None:
-            self._overflow.merge(support)
+            self._overflow = self._overflow.plus(support)
         else:
             learner.add_look(look, support)
 
     def merge(self, other: "NamesLearner") -> None:
         """Take over another's observations; the other stays as it is."""
-        self._overflow.merge(other._overflow)
+        self._overflow = self._overflow.plus(other._overflow)
         for key, theirs in sorted(other.learners.items()):
             learner = self._learner(key)
             if learner is None:
-                self._overflow.merge(theirs.total)
+                self._overflow = self._overflow.plus(theirs.total)
             else:
                 learner.merge(theirs)
 
@@ -67,7 +67,7 @@ class NamesLearner:
     def _make_room(self) -> None:
         """Forget the names that one caller invented."""
         for key in sprayed({key: learner.total for key, learner in self.learners.items()}, MAX_PARAMETERS // 8):
-            self._overflow.merge(self.learners.pop(key).total)
+            self._overflow = self._overflow.plus(self.learners.pop(key).total)
 
     def rare(self, quorum: Quorum) -> int:
         """Count the callers that brought parameters which aren't normal."""

@@ -13,7 +13,7 @@ from authz_server.engine.finding import FindingCode
 from authz_server.engine.profile import Interval, ParameterProfile
 from trainer.look import Bucket, Look, to_look, to_number_bucket
 from trainer.prior import Prior
-from trainer.support import QUORUM, Counter, Quorum, Support
+from trainer.support import QUORUM, UNSEEN, Counter, Quorum, Support, to_support
 
 __all__ = ["ParameterLearner", "Traits"]
 
@@ -39,7 +39,7 @@ class ParameterLearner:
 
     def __init__(self, *, formless: bool = False) -> None:
         self._formless = formless
-        self.total = Support()
+        self.total = UNSEEN
         self._kinds: Counter[Kind] = Counter(32)
         self._classes: Counter[int] = Counter(64)
         self._structures: Counter[str] = Counter(_MAX_STRUCTURES)
@@ -50,8 +50,7 @@ class ParameterLearner:
 
     def update(self, parameter: Parameter, caller: str, window: int = 0, times: int = 1) -> None:
         """Count an observation that was made so many times by one caller in one window."""
-        support = Support()
-        support.add(caller, window, times)
+        support = to_support(caller, window, times)
         self.add_look(to_look(parameter), support)
         self.add_values([(parameter.digest, support)])
         if parameter.number is not None:
@@ -59,7 +58,7 @@ class ParameterLearner:
 
     def add_look(self, look: Look, support: Support) -> None:
         """Count observations of values that look alike."""
-        self.total.merge(support)
+        self.total = self.total.plus(support)
         self._kinds.add_support(look.kind, support)
         self._lengths.add_support(look.length, support)
         classes = look.classes
@@ -85,7 +84,7 @@ class ParameterLearner:
 
     def merge(self, other: "ParameterLearner") -> None:
         """Take over another's observations; the other stays as it is."""
-        self.total.merge(other.total)
+        self.total = self.total.plus(other.total)
         self._kinds.merge(other._kinds)
         self._classes.merge(other._classes)
         self._structures.merge(other._structures)
@@ -169,10 +168,10 @@ def _interval(supports: Iterable[tuple[Bucket, Support]], quorum: Quorum) -> Int
 
 
 def _reached(ordered: Iterable[tuple[Bucket, Support]], quorum: Quorum) -> Bucket | None:
-    together = Support()
+    together = UNSEEN
     bucket = None
     for bucket, support in ordered:
-        together.merge(support)
+        together = together.plus(support)
         if quorum.has(together):
             return bucket
     return bucket

@@ -20,7 +20,7 @@ import msgspec
 from authz_server.engine.evidence import MAX_SURPRISE, surprise
 from authz_server.engine.history import CallerHistory
 from authz_server.engine.sequence import START, PrecedenceRule
-from trainer.support import Quorum, Support
+from trainer.support import UNSEEN, Quorum, Support, add_support, to_support
 
 __all__ = ["PrecedenceLearner"]
 
@@ -69,16 +69,16 @@ class _Guard:
     __slots__ = ("after", "each", "ever", "since", "whole")
 
     def __init__(self) -> None:
-        self.whole = Support()
+        self.whole = UNSEEN
         self.ever: dict[str, int] = defaultdict(int)
         self.each: tuple[dict[str, int], ...] = tuple([defaultdict(int) for _ in range(_MAX_SURPLUS + 1)])
         self.since: dict[str, Support] = {}
         self.after: dict[tuple[str, str], int] = defaultdict(int)
 
     def merge(self, other: "_Guard") -> None:
-        self.whole.merge(other.whole)
+        self.whole = self.whole.plus(other.whole)
         for since, support in other.since.items():
-            self.since.setdefault(since, Support()).merge(support)
+            add_support(self.since, since, support)
         for mine, others in zip((self.ever, *self.each), (other.ever, *other.each), strict=True):
             for needs, count in others.items():
                 mine[needs] += count
@@ -97,11 +97,11 @@ class PrecedenceLearner:
         times = history.counts.get(endpoint, 0)
         if times >= _MAX_REPEATS and caller:
             return
-        guard = self._guards[endpoint]
+        guard, step = self._guards[endpoint], to_support(caller, window)
         recent = sorted(history.ever.items(), key=lambda item: -item[1])[:_MAX_ENDPOINTS]
         changing = [name for name, _ in recent if not name.startswith(_SAFE)]
         if complete:
-            guard.whole.add(caller, window)
+            guard.whole = guard.whole.plus(step)
             for needs, _ in recent:
                 guard.ever[needs] += 1
             if not endpoint.startswith(_SAFE):
@@ -110,9 +110,7 @@ class PrecedenceLearner:
                     for surplus in range(max(0, excess), _MAX_SURPLUS + 1):
                         guard.each[surplus][needs] += 1
         for index, since in enumerate(changing if not endpoint.startswith(_SAFE) else ()):
-            if since not in guard.since:
-                guard.since[since] = Support()
-            guard.since[since].add(caller, window)
+            add_support(guard.since, since, step)
             for needs in changing[:index]:
                 guard.after[since, needs] += 1
 

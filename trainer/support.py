@@ -10,19 +10,25 @@ service: one client can't teach, however long it is there.
 """
 
 from collections.abc import Hashable, Iterable, Mapping
+from functools import lru_cache
 from typing import Final, Generic, TypeVar
+
+import msgspec
 
 __all__ = [
     "HEAVY_SHARE",
     "QUORUM",
     "SERVICE_WINDOWS",
+    "UNSEEN",
     "WINDOWS",
     "CallerCounts",
     "Counter",
     "Quorum",
     "Support",
+    "add_support",
     "rare_callers",
     "sprayed",
+    "to_support",
 ]
 
 QUORUM: Final = 3
@@ -41,6 +47,48 @@ _MAX_COUNTED: Final = 200_000
 Value = TypeVar("Value", bound=Hashable)
 
 
+class Support(msgspec.Struct, frozen=True, gc=False):
+    """`count` observations by `anonymous` callers and the named `callers`, of which at most `QUORUM` are kept.
+
+    Those kept are the first by name, sorted. `windows` is a bit mask of those in which it was observed.
+
+    Adding up is associative and commutative, so it doesn't matter how the traffic was cut or in which order it came. Never
+    changed: what one observation says of a value, of its length and of its endpoint is one and the same object.
+    """
+
+    count: int = 0
+    anonymous: int = 0
+    callers: tuple[str, ...] = ()
+    windows: int = 0
+
+    def plus(self, other: "Support") -> "Support":
+        """Add another's observations."""
+        callers = self.callers
+        if other.callers != callers:
+            callers = _first_by_name(callers, other.callers)
+        return Support(self.count + other.count, self.anonymous + other.anonymous, callers, self.windows | other.windows)
+
+
+UNSEEN: Final = Support()
+
+
+def to_support(caller: str, window: int = 0, times: int = 1) -> Support:
+    """Say that one caller, the empty one being anonymous, was seen so many times in a window, 0 to `WINDOWS` - 1."""
+    return Support(times, 0, (caller,), 1 << window) if caller else Support(times, times, (), 1 << window)
+
+
+def add_support(supports: dict[Value, Support], value: Value, support: Support) -> None:
+    """Add observations of one of several values."""
+    found = supports.get(value)
+    supports[value] = support if found is None else found.plus(support)
+
+
+@lru_cache(maxsize=4096)
+def _first_by_name(some: tuple[str, ...], others: tuple[str, ...]) -> tuple[str, ...]:
+    """Choose the callers that are kept of two choices; those of much that is seen are the same again and again."""
+    return tuple(sorted({*some, *others})[:QUORUM]) if some and others else some or others
+
+
 class Quorum:
     """Who makes a value normal in one workload: any `QUORUM` callers, or a heavy one as often, in `windows` windows or more."""
 
@@ -50,7 +98,7 @@ class Quorum:
         self.heavy = frozenset(heavy)
         self.windows = windows
 
-    def has(self, support: "Support") -> bool:
+    def has(self, support: Support) -> bool:
         """Tell whether a value with this support is normal."""
         if support.windows.bit_count() < self.windows:
             return False
@@ -75,7 +123,7 @@ class CallerCounts:
 
     def behind(self, principal: str, caller: str, window: int, times: int = 1) -> None:
         """Take note of who calls with the certificate of a workload, in a window."""
-        self._principal(principal).add(caller, window, times)
+        add_support(self._principals, principal, to_support(caller, window, times))
 
     def merge(self, other: "CallerCounts") -> None:
         """Take over another's counts."""
@@ -84,7 +132,7 @@ class CallerCounts:
             if caller in self._counts or len(self._counts) < _MAX_COUNTED:
                 self._counts[caller] = self._counts.get(caller, 0) + count
         for principal, support in other._principals.items():
-            self._principal(principal).merge(support)
+            add_support(self._principals, principal, support)
 
     def finish(self) -> Quorum:
         """Name the heavy callers, services among them."""
@@ -92,51 +140,9 @@ class CallerCounts:
         heavy.update(*[support.callers for support in self._principals.values() if _is_service(support)])
         return Quorum(heavy, MIN_WINDOWS)
 
-    def _principal(self, principal: str) -> "Support":
-        found = self._principals.get(principal)
-        if found is None:
-            found = self._principals[principal] = Support()
-        return found
 
-
-def _is_service(support: "Support") -> bool:
+def _is_service(support: Support) -> bool:
     return len(support.callers) < QUORUM and support.windows.bit_count() >= SERVICE_WINDOWS
-
-
-class Support:
-    """`count` observations by `anonymous` callers and the named `callers`, of which at most `QUORUM` are kept.
-
-    Those kept are the first by name. `windows` is a bit mask of those in which it was observed.
-
-    Merging is associative and commutative, so it doesn't matter how the traffic was cut or in which order it came.
-    """
-
-    __slots__ = ("anonymous", "callers", "count", "windows")
-
-    def __init__(self, count: int = 0, anonymous: int = 0, callers: tuple[str, ...] = (), windows: int = 0) -> None:
-        """Begin with so many observations; `callers` sorted and distinct."""
-        self.count = count
-        self.anonymous = anonymous
-        self.callers = callers
-        self.windows = windows
-
-    def add(self, caller: str, window: int = 0, times: int = 1) -> None:
-        """Count so many observations by one caller in a window, 0 to `WINDOWS` - 1; the empty caller is anonymous."""
-        self.count += times
-        self.windows |= 1 << window
-        if not caller:
-            self.anonymous += times
-        elif caller not in self.callers and (len(self.callers) < QUORUM or caller < self.callers[-1]):
-            self.callers = tuple(sorted((*self.callers, caller))[:QUORUM])
-
-    def merge(self, other: "Support") -> None:
-        """Take over another's observations."""
-        self.count += other.count
-        self.anonymous += other.anonymous
-        self.windows |= other.windows
-        callers = other.callers
-        if callers and callers != self.callers:
-            self.callers = tuple(sorted({*self.callers, *callers})[:QUORUM]) if self.callers else callers
 
 
 class Counter(Generic[Value]):
@@ -152,22 +158,23 @@ class Counter(Generic[Value]):
         self.limit = limit
         self.values: dict[Value, Support] = {}
         self.overflowed = False
-        self.sprayers = Support()
+        self.sprayers = UNSEEN
 
     def add(self, value: Value, caller: str, window: int = 0, times: int = 1) -> None:
         """Count so many observations of a value by one caller in a window."""
-        self._support(value).add(caller, window, times)
+        self.add_support(value, to_support(caller, window, times))
 
     def add_support(self, value: Value, support: Support) -> None:
         """Count many observations of a value at once."""
         found = self.values.get(value)
-        if found is None:
-            found = self._support(value)
-        found.merge(support)
+        if found is not None:
+            self.values[value] = found.plus(support)
+        elif self._has_room():
+            self.values[value] = support
 
     def merge(self, other: "Counter[Value]") -> None:
         """Take over another's values."""
-        self.sprayers.merge(other.sprayers)
+        self.sprayers = self.sprayers.plus(other.sprayers)
         if other.overflowed:
             self.overflowed = True
             self.values.clear()
@@ -182,20 +189,17 @@ class Counter(Generic[Value]):
         """Count the callers that brought values which aren't normal."""
         return rare_callers([*self.values.values(), self.sprayers], quorum)
 
-    def _support(self, value: Value) -> Support:
+    def _has_room(self) -> bool:
+        """Tell whether one more value may be counted, after making room where that is needed."""
         if self.overflowed:
-            return Support()
-        found = self.values.get(value)
-        if found is None:
-            if len(self.values) >= self.limit:
-                for key in sprayed(self.values, max(8, self.limit // 8)):
-                    self.sprayers.merge(self.values.pop(key))
-            if len(self.values) >= self.limit:
-                self.overflowed = True
-                self.values.clear()
-                return Support()
-            found = self.values[value] = Support()
-        return found
+            return False
+        if len(self.values) >= self.limit:
+            for key in sprayed(self.values, max(8, self.limit // 8)):
+                self.sprayers = self.sprayers.plus(self.values.pop(key))
+        if len(self.values) >= self.limit:
+            self.overflowed = True
+            self.values.clear()
+        return not self.overflowed
 
 
 def sprayed(supports: Mapping[Value, Support], most: int) -> list[Value]:

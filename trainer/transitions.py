@@ -17,7 +17,7 @@ from authz_server.engine.finding import FindingCode
 from authz_server.engine.history import MAX_RECENT
 from authz_server.engine.sequence import START, Transition, context_key
 from trainer.prior import Prior
-from trainer.support import QUORUM, Quorum, Support, rare_callers
+from trainer.support import QUORUM, Quorum, Support, add_support, rare_callers, to_support
 
 __all__ = ["TransitionLearner", "Transitions"]
 
@@ -65,12 +65,11 @@ class TransitionLearner:
     def update(self, endpoint: str, recent: tuple[str, ...], caller: str, window: int, *, complete: bool) -> None:
         """Count one step after `recent`; of an incomplete history nobody knows what was before that."""
         context = (START, *recent) if complete and len(recent) < MAX_RECENT else recent
+        step = to_support(caller, window)
         for first in range(len(context)):
             following = self._following(context[first:])
             if following is not None:
-                if endpoint not in following:
-                    following[endpoint] = Support()
-                following[endpoint].add(caller, window)
+                add_support(following, endpoint, step)
 
     def merge(self, other: "TransitionLearner") -> None:
         """Take over another's counts."""
@@ -79,7 +78,7 @@ class TransitionLearner:
                 mine = self._following(context)
                 if mine is not None:
                     for endpoint, support in following.items():
-                        mine.setdefault(endpoint, Support()).merge(support)
+                        add_support(mine, endpoint, support)
 
     def counted(self) -> list[int]:
         """Tell how many contexts of each length are counted, the shortest first."""

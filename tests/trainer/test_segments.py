@@ -1,5 +1,7 @@
 """How path segments are written anywhere in a workload."""
 
+from functools import reduce
+
 import pytest
 
 from authz_server.engine.finding import FindingCode
@@ -9,16 +11,13 @@ from tests.factories_engine import OBSERVER, codes, parameter
 from trainer.parameter_learner import ParameterLearner
 from trainer.prior import Prior
 from trainer.segments import to_segments
-from trainer.support import Quorum, Support
+from trainer.support import Quorum, Support, to_support
 
 NOBODY = Quorum()
 
 
 def support(calls: int) -> Support:
-    made = Support()
-    for number in range(calls):
-        made.add(f"c{number}")
-    return made
+    return reduce(Support.plus, [to_support(f"c{number}") for number in range(calls)])
 
 
 def profile() -> ParameterProfile:

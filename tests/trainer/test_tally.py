@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.support import Support
+from trainer.support import Support, add_support, to_support
 from trainer.tally import Tally, numbered, to_counts
 
 NAMES = ["", "ann", "bob", "cid", "dora", "eve"]
@@ -27,7 +27,7 @@ def said(support: Support) -> tuple[int, int, tuple[str, ...], int]:
 def one_by_one(rows: list[Row]) -> dict[tuple[int, int], Support]:
     found: dict[tuple[int, int], Support] = {}
     for window, group, value, caller in rows:
-        found.setdefault((group, value), Support()).add(caller, window)
+        add_support(found, (group, value), to_support(caller, window))
     return found
 
 
