@@ -51,6 +51,8 @@ _MAX_ENDPOINTS: Final = 24
 """Most recent distinct endpoints of a caller that are paired up."""
 _MAX_REPEATS: Final = 8
 """Times that an endpoint counts in one history: no single caller, however long, can teach a rule or break it for all."""
+_MAX_WAITING: Final = 512
+"""Orders of changing steps that wait at one endpoint until they are counted."""
 _NEARLY: Final = 0.5
 """How much weaker, in units of surprise, the rules may be that another one follows from."""
 _SAFE: Final = ("GET ", "HEAD ", "OPTIONS ", "TRACE ")
@@ -64,9 +66,10 @@ class _Guard:
 
     `whole`: steps with a complete history; of these, `ever` had the other endpoint before, `each[surplus]` often enough.
     `since`: by the step reached back to, steps that had it before; `after`: of these, which had the other endpoint after it.
+    For these two steps wait, by the changing steps before them, the latest first, until many alike can be counted at once.
     """
 
-    __slots__ = ("after", "each", "ever", "since", "whole")
+    __slots__ = ("_waiting", "after", "each", "ever", "since", "whole")
 
     def __init__(self) -> None:
         self.whole = UNSEEN
@@ -74,6 +77,22 @@ class _Guard:
         self.each: tuple[dict[str, int], ...] = tuple([defaultdict(int) for _ in range(_MAX_SURPLUS + 1)])
         self.since: dict[str, Support] = {}
         self.after: dict[tuple[str, str], int] = defaultdict(int)
+        self._waiting: dict[tuple[str, ...], Support] = {}
+
+    def add(self, changing: tuple[str, ...], step: Support) -> None:
+        """Count a step, before which those that are `changing` came."""
+        add_support(self._waiting, changing, step)
+        if len(self._waiting) >= _MAX_WAITING:
+            self.settle()
+
+    def settle(self) -> None:
+        """Count the steps that wait."""
+        for changing, steps in self._waiting.items():
+            for index, since in enumerate(changing):
+                add_support(self.since, since, steps)
+                for needs in changing[:index]:
+                    self.after[since, needs] += steps.count
+        self._waiting.clear()
 
     def merge(self, other: "_Guard") -> None:
         self.whole = self.whole.plus(other.whole)
@@ -98,31 +117,31 @@ class PrecedenceLearner:
         if times >= _MAX_REPEATS and caller:
             return
         guard, step = self._guards[endpoint], to_support(caller, window)
-        recent = sorted(history.ever.items(), key=lambda item: -item[1])[:_MAX_ENDPOINTS]
-        changing = [name for name, _ in recent if not name.startswith(_SAFE)]
+        changes = not endpoint.startswith(_SAFE)
+        recent = sorted(history.ever, key=history.ever.__getitem__, reverse=True)[:_MAX_ENDPOINTS]
         if complete:
             guard.whole = guard.whole.plus(step)
-            for needs, _ in recent:
+            for needs in recent:
                 guard.ever[needs] += 1
-            if not endpoint.startswith(_SAFE):
-                for needs, _ in recent:
+            if changes:
+                for needs in recent:
                     excess = times + 1 - history.counts[needs]
                     for surplus in range(max(0, excess), _MAX_SURPLUS + 1):
                         guard.each[surplus][needs] += 1
-        for index, since in enumerate(changing if not endpoint.startswith(_SAFE) else ()):
-            add_support(guard.since, since, step)
-            for needs in changing[:index]:
-                guard.after[since, needs] += 1
+        if changes:
+            guard.add(tuple([name for name in recent if not name.startswith(_SAFE)]), step)
 
     def merge(self, other: "PrecedenceLearner") -> None:
         """Take over another's counts (of other callers, or of a later time with the histories carried over)."""
         for endpoint, guard in other._guards.items():
+            guard.settle()
             self._guards[endpoint].merge(guard)
 
     def finish(self, quorum: Quorum, share: float = 1.0) -> dict[str, tuple[PrecedenceRule, ...]]:
         """Mine the rules; `share` as for Prior."""
         candidates: Candidates = {}
         for endpoint, guard in self._guards.items():
+            guard.settle()
             candidates |= _candidates(endpoint, guard, quorum, share)
         floor = _floor(self._guards)
         candidates = {key: rule for key, rule in candidates.items() if rule.n > floor or not _reads_each(key)}

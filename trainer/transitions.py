@@ -25,6 +25,8 @@ _MAX_CONTEXTS: Final = 5_000
 """Contexts of each length above one that are counted."""
 _MAX_KEPT: Final = 2_000
 """Contexts of more than one endpoint in a model, the most frequent."""
+_MAX_WAITING: Final = 4_096
+"""Steps of different contexts or endpoints that wait until they are counted."""
 _MIN_STEPS: Final = 30
 """Steps after a context before it may speak."""
 _MISSED: Final = 5.0
@@ -61,18 +63,29 @@ class TransitionLearner:
         """By the context's length less one."""
         self._largest: list[list[tuple[int, tuple[str, ...]]]] = [[] for _ in range(MAX_RECENT)]
         """Of the contexts that are counted, those of the largest hash come first: (-hash, context)."""
+        self._waiting: dict[tuple[tuple[str, ...], str], Support] = {}
+        """Steps by what was before them, not counted yet."""
 
     def update(self, endpoint: str, recent: tuple[str, ...], caller: str, window: int, *, complete: bool) -> None:
         """Count one step after `recent`; of an incomplete history nobody knows what was before that."""
         context = (START, *recent) if complete and len(recent) < MAX_RECENT else recent
-        step = to_support(caller, window)
-        for first in range(len(context)):
-            following = self._following(context[first:])
-            if following is not None:
-                add_support(following, endpoint, step)
+        add_support(self._waiting, (context, endpoint), to_support(caller, window))
+        if len(self._waiting) >= _MAX_WAITING:
+            self._settle()
+
+    def _settle(self) -> None:
+        """Count the steps that wait, alike ones at once."""
+        for (context, endpoint), steps in self._waiting.items():
+            for first in range(len(context)):
+                following = self._following(context[first:])
+                if following is not None:
+                    add_support(following, endpoint, steps)
+        self._waiting.clear()
 
     def merge(self, other: "TransitionLearner") -> None:
         """Take over another's counts."""
+        self._settle()
+        other._settle()
         for contexts in other._next:
             for context, following in contexts.items():
                 mine = self._following(context)
@@ -82,6 +95,7 @@ class TransitionLearner:
 
     def counted(self) -> list[int]:
         """Tell how many contexts of each length are counted, the shortest first."""
+        self._settle()
         return [len(contexts) for contexts in self._next]
 
     def _following(self, context: tuple[str, ...]) -> Next | None:
@@ -103,6 +117,7 @@ class TransitionLearner:
 
     def finish(self, quorum: Quorum, share: float = 1.0) -> Transitions:
         """Make the tree and measure its floor; `share` as for Prior."""
+        self._settle()
         by_length = [
             {context: _to_after(following, quorum) for context, following in contexts.items()} for contexts in self._next
         ]
