@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from authz_server.engine.call import BodyKind, Call, Caller, Flag, Parameter
 from authz_server.engine.errors import FormatError, cut
+from trainer.look import to_alike
 from trainer.shape import is_own
 
 __all__ = ["Batch", "Form", "Ids", "Mask", "Sender", "Target", "decode_batch", "encode_batch"]
@@ -86,6 +87,12 @@ class Batch(msgspec.Struct, frozen=True, dict=True):
     def owner(self) -> Ids:
         """The call that each of `sent` belongs to."""
         return np.repeat(np.arange(len(self)), np.diff(self.starts))
+
+    @cached_property
+    def alike(self) -> tuple[Ids, list[Parameter]]:
+        """Which of `parameters` are alike but for their number and digest: the number of each kind, and the first of it."""
+        found, firsts = to_alike(self.parameters)
+        return np.array(found, dtype=np.int64), firsts
 
     @cached_property
     def own(self) -> Mask:

@@ -25,24 +25,29 @@ SHARED: Final = ""
 class Values:
     """The parameters of a batch, sorted out: which of them look alike, are about the same number, or are the very same value."""
 
-    def __init__(self, parameters: Sequence[Parameter]) -> None:
-        looks: dict[tuple[str, Look], int] = {}
-        buckets: dict[tuple[str, Bucket], int] = {}
+    def __init__(self, batch: Batch) -> None:
+        parameters = self.parameters = batch.parameters
+        alike, firsts = batch.alike
+        look, self.looks = numbered((one.key, to_look(one)) for one in firsts)
+        key, self.keys = numbered(one.key for one in firsts)
+        self.look, self.key = look[alike], key[alike]
+        self.bucket, self.buckets = _to_buckets(parameters)
         secrets: dict[str, int] = {}
-        keys: dict[str, int] = {}
-        look, bucket, value, key_of = [], [], [], []
-        for place, parameter in enumerate(parameters):
-            key, number = parameter.key, parameter.number
-            look.append(looks.setdefault((key, to_look(parameter)), len(looks)))
-            bucket.append(-1 if number is None else buckets.setdefault((key, to_number_bucket(number)), len(buckets)))
-            value.append(place if parameter.digest else secrets.setdefault(key, place))
-            key_of.append(keys.setdefault(key, len(keys)))
-        self.parameters = parameters
-        self.look, self.looks = np.array(look, dtype=np.int64), list(looks)
-        self.bucket, self.buckets = np.array(bucket, dtype=np.int64), list(buckets)
-        self.value = np.array(value, dtype=np.int64)
+        self.value = np.arange(len(parameters))
         """The place of the first parameter with the same digest, as far as that matters."""
-        self.key, self.keys = np.array(key_of, dtype=np.int64), list(keys)
+        for place, parameter in enumerate(parameters):
+            if not parameter.digest:
+                self.value[place] = secrets.setdefault(parameter.key, place)
+
+
+def _to_buckets(parameters: Sequence[Parameter]) -> tuple[Ids, list[tuple[str, Bucket]]]:
+    """Number the buckets that numbers fall into, of each key by itself: -1 for what isn't one."""
+    bucket = np.full(len(parameters), -1)
+    there = [(place, one.key, one.number) for place, one in enumerate(parameters) if one.number is not None]
+    of_number = {number: to_number_bucket(number) for number in {number for _, _, number in there}}
+    found, buckets = numbered((key, of_number[number]) for _, key, number in there)
+    bucket[[place for place, _, _ in there]] = found
+    return bucket, buckets
 
 
 class Taught(NamedTuple):

@@ -1,6 +1,7 @@
 """What a value looks like: all of a Parameter that is learned but its number and its digest, so that most values look alike."""
 
 import math
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -8,7 +9,7 @@ from authz_server.engine.call import Kind, Parameter
 from authz_server.engine.observe import is_secret, structure, symbols
 from authz_server.engine.parameters import FORMLESS
 
-__all__ = ["Bucket", "Look", "is_formless", "to_length_bucket", "to_look", "to_number_bucket"]
+__all__ = ["Bucket", "Look", "is_formless", "to_alike", "to_length_bucket", "to_look", "to_number_bucket"]
 
 _MARKED: Final = ~0b110_1111
 """Classes of characters that are counted as marks: control characters and, from the seventh bit on, each punctuation mark."""
@@ -32,6 +33,24 @@ class Look(NamedTuple):
 def is_formless(key: str) -> bool:
     """Tell whether a parameter's structure and values say nothing: people make up passwords, each browser release is new."""
     return is_secret(key) or key == "header:user-agent" or key.startswith("header:sec-ch-ua")
+
+
+def to_alike(parameters: Iterable[Parameter]) -> tuple[list[int], list[Parameter]]:
+    """Number what is alike in all that matters but its number and its digest; and give the first one of each kind.
+
+    What a profile says of alike parameters is the same, too, where the number is, and the value isn't one of the normal ones.
+    """
+    numbers: dict[tuple[str, Kind, int, int, str], int] = {}
+    firsts: list[Parameter] = []
+    found = []
+    for one in parameters:
+        key = one.key
+        text = "" if one.number is not None or is_formless(key) else one.text
+        number = numbers.setdefault((key, one.kind, one.length, one.classes, text), len(firsts))
+        if number == len(firsts):
+            firsts.append(one)
+        found.append(number)
+    return found, firsts
 
 
 def to_look(parameter: Parameter) -> Look:

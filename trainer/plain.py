@@ -67,16 +67,26 @@ def _plain_parameters(batch: Batch, rows: Ids, profiles: Sequence[EndpointProfil
     width = len(batch.parameters) or 1
     pairs, pair = np.unique(group * width + parameter, return_inverse=True)
     of_group = [shared.parameters, *(profile.parameters for profile in profiles)]
-    odd = [_is_odd(batch.parameters[one % width], of_group[one // width]) for one in pairs.tolist()]
+    odd = _judged(batch, [divmod(one, width) for one in pairs.tolist()], of_group)
     plain = np.ones(len(rows), dtype=np.bool_)
     plain[call[np.array(odd, dtype=np.bool_)[pair]]] = False
     return plain
 
 
-def _is_odd(parameter: Parameter, profiles: dict[str, ParameterProfile]) -> bool:
-    profile = profiles.get(parameter.key)
-    if profile is None:
-        return True
-    if profile.values is not None and parameter.digest in profile.values:
-        return False
-    return bool(score_parameter(parameter, profile))
+def _judged(batch: Batch, pairs: Sequence[tuple[int, int]], of_group: Sequence[dict[str, ParameterProfile]]) -> list[bool]:
+    """Tell which parameters (rows of the batch's) are odd, each in its group; alike ones with the same number are judged once."""
+    alike: list[int] = batch.alike[0].tolist()
+    known: dict[tuple[int, int, float | None], bool] = {}
+    odd = []
+    for group, row in pairs:
+        parameter = batch.parameters[row]
+        profile = of_group[group].get(parameter.key)
+        if profile is None or (profile.values is not None and parameter.digest in profile.values):
+            odd.append(profile is None)
+            continue
+        kind = (group, alike[row], parameter.number)
+        found = known.get(kind)
+        if found is None:
+            found = known[kind] = bool(score_parameter(parameter, profile))
+        odd.append(found)
+    return odd

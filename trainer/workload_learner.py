@@ -88,7 +88,7 @@ class WorkloadLearner:
         taught = (place[batch.target] >= 0) & (batch.succeeded | (failing[batch.target] & batch.refused))
         self._description.learn(batch, endpoints, taught)
         self._costs.learn(batch, endpoints)
-        values = Values(batch.parameters)
+        values = Values(batch)
         callers, caller = to_callers(batch, self._plan.quorum.heavy)
         for block, learner in enumerate(self._blocks):
             rows = np.flatnonzero(taught & (window * BLOCKS // WINDOWS == block))
