@@ -33,11 +33,9 @@ class Values:
         self.look, self.key = look[alike], key[alike]
         self.bucket, self.buckets = _to_buckets(parameters)
         secrets: dict[str, int] = {}
-        self.value = np.arange(len(parameters))
+        value = [place if one.digest else secrets.setdefault(one.key, place) for place, one in enumerate(parameters)]
+        self.value = np.array(value, dtype=np.int64)
         """The place of the first parameter with the same digest, as far as that matters."""
-        for place, parameter in enumerate(parameters):
-            if not parameter.digest:
-                self.value[place] = secrets.setdefault(parameter.key, place)
 
 
 def _to_buckets(parameters: Sequence[Parameter]) -> tuple[Ids, list[tuple[str, Bucket]]]:
