@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from authz_server.engine.endpoint import EndpointTable, path_parameters
+from authz_server.engine.endpoint import EndpointTable
 from authz_server.engine.finding import FindingCode
 from authz_server.engine.history import CallerHistory
 from authz_server.engine.model import WorkloadModel
@@ -19,15 +19,13 @@ from authz_server.engine.profile import EndpointProfile
 from trainer.call_sample import CallSample
 from trainer.fit_alphabet import fit_alphabet
 from trainer.fit_edges import EdgeLearner
-from trainer.fit_parameters import EndpointProfileLearner, SharedLearner
 from trainer.fit_sequence import SequenceLearner
 from trainer.kin import to_kin
-from trainer.lesson import SHARED, Lesson
-from trainer.names_learner import NamesLearner
+from trainer.lesson import Lesson
 from trainer.parameter_learner import ParameterLearner
 from trainer.prior import Prior
+from trainer.profiles_learner import ProfilesLearner
 from trainer.segments import to_segments
-from trainer.shape import to_combination
 from trainer.support import WINDOWS, Quorum
 from trainer.survey import Survey
 
@@ -64,28 +62,14 @@ class ModelLearner:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._profiles: dict[str, EndpointProfileLearner] = {}
-        self._shared = SharedLearner()
+        self._profiles = ProfilesLearner()
         self._sequence = SequenceLearner(plan.gap)
         self._edges = EdgeLearner()
         self._sample = CallSample(_MAX_SAMPLE if plan.numeric else 0)
 
     def learn(self, lesson: Lesson) -> None:
         """Learn what teaching calls say, each by itself."""
-        for endpoint, key, look, support in lesson.looks():
-            self._names(endpoint).add_look(key, look, support)
-        for endpoint, key, bucket, support in lesson.numbers():
-            if (learner := self._names(endpoint).learners.get(key)) is not None:
-                learner.add_number(bucket, support)
-        for endpoint, key, values in lesson.values():
-            if (learner := self._names(endpoint).learners.get(key)) is not None:
-                learner.add_values(values)
-        for endpoint, number, succeeded, support in lesson.forms():
-            form = lesson.batch.forms[number]
-            self._shared.add_flags(form.flags, support)
-            self._profile(endpoint).add_form(to_combination(form.keys), form.body, form.flags, support, succeeded=succeeded)
-        for support in lesson.calls():
-            self._shared.total = self._shared.total.plus(support)
+        self._profiles.learn(lesson)
         for window, endpoint, principal, times in lesson.principals():
             self._edges.update(endpoint, principal, window, times)
         if self._plan.numeric:
@@ -100,37 +84,26 @@ class ModelLearner:
         for row, endpoint, window in zip(taught.rows.tolist(), taught.endpoint.tolist(), taught.window.tolist(), strict=True):
             self._sample.update(batch.ids[row], partial(batch.call, row), taught.endpoints[endpoint], window)
 
-    def _profile(self, endpoint: str) -> EndpointProfileLearner:
-        profile = self._profiles.get(endpoint)
-        if profile is None:
-            profile = self._profiles[endpoint] = EndpointProfileLearner(path_parameters(endpoint))
-        return profile
-
-    def _names(self, endpoint: str) -> NamesLearner:
-        return self._shared.names if endpoint == SHARED else self._profile(endpoint).names
-
     def merge(self, other: "ModelLearner") -> None:
         """Take over another's calls; the other stays as it is."""
-        for endpoint, profile in other._profiles.items():
-            self._profile(endpoint).merge(profile)
-        self._shared.merge(other._shared)
+        self._profiles.merge(other._profiles)
         self._sequence.merge(other._sequence)
         self._sample.merge(other._sample)
         self._edges.merge(other._edges)
 
     def finish(self, workload: str, share: float = 1.0) -> WorkloadModel:
         """Make the model, not yet calibrated; `share` of the workload's calls were seen, in (0, 1]."""
-        plan, prior = self._plan, Prior(share)
-        profiles = {name: profile for name, profile in sorted(self._profiles.items()) if plan.quorum.has(profile.total)}
+        plan, prior, shared = self._plan, Prior(share), self._profiles.shared
+        profiles = {name: profile for name, profile in sorted(self._profiles.endpoints.items()) if plan.quorum.has(profile.total)}
         for profile in profiles.values():
             profile.pool(prior, plan.quorum)
-        self._shared.pool(prior, plan.quorum)
+        shared.pool(prior, plan.quorum)
         self._edges.pool(prior, plan.quorum)
         learners = {(name, key): one for name, profile in profiles.items() for key, one in profile.names.learners.items()}
         kin: dict[str, dict[str, ParameterLearner]] = defaultdict(dict)
         for (name, key), together in to_kin(learners, plan.quorum).items():
             kin[name][key] = together
-        n = self._shared.total.count
+        n = shared.total.count
         endpoints = {name: profile.finish(prior, plan.quorum, kin[name]) for name, profile in profiles.items()}
         return WorkloadModel(
             workload,
@@ -138,7 +111,7 @@ class ModelLearner:
             plan.survey.first_ts,
             plan.survey.last_ts,
             endpoints,
-            self._shared.finish(prior, plan.quorum),
+            shared.finish(prior, plan.quorum),
             msgspec.structs.replace(self._sequence.finish(plan.quorum, share), populations=plan.quorum.heavy),
             {},
             self._surprises(n, prior),

@@ -1,4 +1,4 @@
-"""Profiles of endpoints from Calls (fits `engine/parameters.py`): parameters, how they are combined, the request's form.
+"""Profiles of endpoints from calls, counted (fits `engine/parameters.py`): parameters, how they are combined, the form.
 
 Parts: `names_learner.py` (which parameters there are), `parameter_learner.py` (what each looks like). All add up exactly, so the
 result doesn't depend on order or partition. Everything kept is bounded.
@@ -7,14 +7,13 @@ result doesn't depend on order or partition. Everything kept is bounded.
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from authz_server.engine.call import BodyKind, Call, Flag
+from authz_server.engine.call import BodyKind, Flag
 from authz_server.engine.finding import FindingCode
 from authz_server.engine.profile import EndpointProfile, ParameterProfile
 from trainer.names_learner import NamesLearner
 from trainer.parameter_learner import ParameterLearner
 from trainer.prior import Prior
-from trainer.shape import is_own, to_combination
-from trainer.support import UNSEEN, Counter, Quorum, Support, to_support
+from trainer.support import UNSEEN, Counter, Quorum, Support
 
 __all__ = ["EndpointProfileLearner", "SharedLearner"]
 
@@ -26,8 +25,7 @@ _REQUIRED: Final = 1.0
 class EndpointProfileLearner:
     """Learns one endpoint: its own parameters (path, query, body), their combinations, the body's kind, the request's form."""
 
-    def __init__(self, positions: tuple[int, ...]) -> None:
-        self._positions = positions
+    def __init__(self) -> None:
         self.total = UNSEEN
         """Who called it, how often."""
         self._whole = UNSEEN
@@ -36,14 +34,6 @@ class EndpointProfileLearner:
         self._failed: Counter[str] = Counter(_MAX_COMBINATIONS)
         self._bodies: Counter[BodyKind] = Counter(16)
         self._flags: Counter[Flag] = Counter(32)
-
-    def update(self, call: Call, caller: str, window: int = 0, *, succeeded: bool = True) -> None:
-        """Count one call; combinations are those of calls that succeeded, if any did."""
-        keys = [parameter.key for parameter in call.parameters]
-        self.names.update([call.segments[position] for position in self._positions], caller, window)
-        self.names.update([parameter for parameter in call.parameters if is_own(parameter.key)], caller, window)
-        support = to_support(caller, window)
-        self.add_form(to_combination(keys), call.body, call.flags, support, succeeded=succeeded)
 
     def add_form(self, combination: str, body: BodyKind, flags: Iterable[Flag], support: Support, *, succeeded: bool) -> None:
         """Count calls that differ in their values alone, which `names` is told apart from this."""
@@ -128,13 +118,6 @@ class SharedLearner:
         self.total = UNSEEN
         self.names = NamesLearner()
         self._flags: Counter[Flag] = Counter(32)
-
-    def update(self, call: Call, caller: str, window: int = 0) -> None:
-        """Count one call."""
-        self.total = self.total.plus(to_support(caller, window))
-        for flag in call.flags:
-            self._flags.add(flag, caller, window)
-        self.names.update([parameter for parameter in call.parameters if not is_own(parameter.key)], caller, window)
 
     def merge(self, other: "SharedLearner") -> None:
         """Take over another's calls; the other stays as it is."""

@@ -3,15 +3,14 @@
 Bounded, since an attacker chooses names too.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
-from authz_server.engine.call import Parameter
 from authz_server.engine.profile import ParameterProfile
 from trainer.look import Look, is_formless
 from trainer.parameter_learner import ParameterLearner
 from trainer.prior import Prior
-from trainer.support import UNSEEN, Quorum, Support, rare_callers, sprayed, to_support
+from trainer.support import UNSEEN, Quorum, Support, rare_callers, sprayed
 
 __all__ = ["MAX_PARAMETERS", "NamesLearner"]
 
@@ -25,15 +24,6 @@ class NamesLearner:
     def __init__(self) -> None:
         self.learners: dict[str, ParameterLearner] = {}
         self._overflow = UNSEEN
-
-    def update(self, parameters: Iterable[Parameter], caller: str, window: int) -> None:
-        """Count the parameters of one call."""
-        for parameter in parameters:
-            learner = self._learner(parameter.key)
-            if learner is None:
-                self._overflow = self._overflow.plus(to_support(caller, window))
-            else:
-                learner.update(parameter, caller, window)
 
     def add_look(self, key: str, look: Look, support: Support) -> None:
         """Count observations of a parameter that look alike."""

@@ -1,9 +1,11 @@
 """Profiles of parameters and endpoints."""
 
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+import msgspec
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,12 +15,17 @@ from authz_server.engine.endpoint import path_parameters
 from authz_server.engine.finding import FindingCode
 from authz_server.engine.parameters import ReadyProfile, ReadyShared, score_parameter
 from authz_server.engine.profile import EndpointProfile, Interval, ParameterProfile
+from authz_server.engine.record import CallRecord
 from tests.factories_engine import JSON, OBSERVER, VALUES, call, codes, json_call, parameter
+from tests.factories_trainer import to_batch
 from tests.partition import merged, parts_of
+from trainer.batch_callers import to_callers
 from trainer.fit_parameters import EndpointProfileLearner, SharedLearner
+from trainer.lesson import Lesson, Taught, Values
 from trainer.look import is_formless
 from trainer.parameter_learner import ParameterLearner
 from trainer.prior import Prior
+from trainer.profiles_learner import ProfilesLearner
 from trainer.support import Quorum
 
 NOBODY = Quorum()
@@ -193,13 +200,31 @@ def test_a_parameter_does_not_depend_on_order_or_cut(seed: int, parts: int) -> N
 # Endpoints.
 
 ENDPOINT = "POST /cart/{*}"
+ROOT = "GET /"
 
 
-def endpoint_learner(observations: Iterable[tuple[Call, str]]) -> EndpointProfileLearner:
-    learner = EndpointProfileLearner(path_parameters(ENDPOINT))
-    for observation in observations:
-        learner.update(*observation)
+def lesson(observations: Sequence[tuple[Call, str]], endpoint: str) -> Lesson:
+    """Put calls, each with its caller, into one batch, which teaches what is normal at one endpoint."""
+    batch = to_batch([msgspec.structs.replace(to_record(made), session=caller) for made, caller in observations])
+    callers, caller = to_callers(batch, frozenset())
+    every, nothing = np.arange(len(batch)), np.zeros(len(batch), dtype=np.int64)
+    return Lesson(batch, Values(batch), Taught(every, [endpoint], [path_parameters(endpoint)], nothing, nothing, callers, caller))
+
+
+def to_record(made: Call) -> CallRecord:
+    """Record a call, but for who called."""
+    parts = (made.segments, made.parameters, made.flags)
+    return CallRecord("d-1", made.ts, made.workload, made.method, made.path, *parts, body=made.body, status=200)
+
+
+def profiles(observations: Sequence[tuple[Call, str]], endpoint: str) -> ProfilesLearner:
+    learner = ProfilesLearner()
+    learner.learn(lesson(observations, endpoint))
     return learner
+
+
+def endpoint_learner(observations: Sequence[tuple[Call, str]], endpoint: str = ENDPOINT) -> EndpointProfileLearner:
+    return profiles(observations, endpoint).endpoints[endpoint]
 
 
 def endpoint_finished(learner: EndpointProfileLearner, quorum: Quorum = NOBODY) -> EndpointProfile:
@@ -227,7 +252,7 @@ def test_an_endpoint_learns_parameters_presence_combinations_bodies_and_form() -
 
 
 def odd(found_in: Call, learner: EndpointProfileLearner) -> list[FindingCode]:
-    shared = ReadyShared(endpoint_finished(EndpointProfileLearner(())))
+    shared = ReadyShared(endpoint_finished(EndpointProfileLearner()))
     return codes(ReadyProfile(path_parameters(ENDPOINT), endpoint_finished(learner), shared).score(found_in))
 
 
@@ -267,10 +292,8 @@ def test_a_parameter_sent_twice_is_in_one_call_and_not_required() -> None:
 
 
 def test_parameters_are_bounded_when_somebody_invents_names() -> None:
-    learner = EndpointProfileLearner(())
-    for number in range(3_000):
-        name = "".join("abcdefghij"[int(digit)] for digit in str(number))
-        learner.update(call("GET", f"/?{name}=1"), "attacker")
+    names = ["".join("abcdefghij"[int(digit)] for digit in str(number)) for number in range(3_000)]
+    learner = endpoint_learner([(call("GET", f"/?{name}=1"), "attacker") for name in names], ROOT)
     assert len(learner.names.learners) <= 512
     assert learner.total.count == 3_000
     made = endpoint_finished(learner)
@@ -296,14 +319,15 @@ def test_endpoint_and_shared_profiles_do_not_depend_on_order_or_cut(seed: int, p
     calls = random_calls(rng, 200)
     shuffled = rng.sample(calls, len(calls))
 
-    def update(learner: EndpointProfileLearner | SharedLearner, observation: tuple[Call, str]) -> None:
-        learner.update(*observation)
+    def update(learner: ProfilesLearner, part: list[tuple[Call, str]]) -> None:
+        if part:
+            learner.learn(lesson(part, ENDPOINT))
 
-    make: Callable[[], EndpointProfileLearner] = lambda: EndpointProfileLearner((1,))  # noqa: E731
-    whole, cut = merged(make, update, [calls], rng), merged(make, update, parts_of(shuffled, parts, rng), rng)
-    assert endpoint_finished(whole, Quorum(["c1"])) == endpoint_finished(cut, Quorum(["c1"]))
-    shared = [merged(SharedLearner, update, cuts, rng) for cuts in ([calls], parts_of(shuffled, parts, rng))]
-    assert shared_finished(shared[0]) == shared_finished(shared[1])
+    whole = merged(ProfilesLearner, update, [[calls]], rng)
+    cut = merged(ProfilesLearner, update, [[part] for part in parts_of(shuffled, parts, rng)], rng)
+    heavy = Quorum(["c1"])
+    assert endpoint_finished(whole.endpoints[ENDPOINT], heavy) == endpoint_finished(cut.endpoints[ENDPOINT], heavy)
+    assert shared_finished(whole.shared) == shared_finished(cut.shared)
 
 
 def shared_finished(learner: SharedLearner) -> EndpointProfile:
@@ -313,20 +337,15 @@ def shared_finished(learner: SharedLearner) -> EndpointProfile:
 
 
 def test_flags_are_learned_for_the_workload_too() -> None:
-    learner = SharedLearner()
-    for number in range(200):
-        learner.update(call("GET", "//a"), CALLERS[number % 20])
-    learner.update(call("GET", "/a;b"), "attacker")
-    made = shared_finished(learner)
+    calls = [(call("GET", "//a"), CALLERS[number % 20]) for number in range(200)]
+    made = shared_finished(profiles([*calls, (call("GET", "/a;b"), "attacker")], ROOT).shared)
     assert (made.flags, made.surprises[FindingCode.REQUEST_FORM] > 1.5) == (frozenset({Flag.DOUBLE_SLASH}), True)
 
 
 def test_headers_and_cookies_are_learned_for_the_workload_and_content_type_is_not() -> None:
-    learner = SharedLearner()
-    for number in range(200):
-        made = call("POST", "/", headers={**JSON, "accept": "*/*", "cookie": "theme=dark"}, body=b"{}")
-        learner.update(made, CALLERS[number % 20])
-    learner.update(call("POST", "/", headers={"x-skip-audit": "1"}), "attacker")
-    made_profile = shared_finished(learner)
-    assert set(made_profile.parameters) == {"header:accept", "cookie:theme"}
-    assert made_profile.surprises[FindingCode.UNKNOWN_HEADER] > 1.5
+    usual = call("POST", "/", headers={**JSON, "accept": "*/*", "cookie": "theme=dark"}, body=b"{}")
+    odd_one = call("POST", "/", headers={"x-skip-audit": "1"})
+    calls = [(usual, CALLERS[number % 20]) for number in range(200)]
+    made = shared_finished(profiles([*calls, (odd_one, "attacker")], ROOT).shared)
+    assert set(made.parameters) == {"header:accept", "cookie:theme"}
+    assert made.surprises[FindingCode.UNKNOWN_HEADER] > 1.5
