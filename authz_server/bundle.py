@@ -42,14 +42,13 @@ __all__ = [
     "Bundle",
     "BundleDirectory",
     "load_bundle",
-    "point_to",
     "read_description",
     "revisions",
     "write_bundle",
 ]
 
 KEPT_REVISIONS: Final = 5
-"""Revisions kept for a rollback, the one in force among them."""
+"""Revisions kept, the one in force among them: writing another one's name into `current` goes back to it."""
 MAX_MANIFEST_BYTES: Final = 16 * 2**20
 MAX_MODEL_BYTES: Final = 64 * 2**20
 MAX_WORKLOADS: Final = 10_000
@@ -295,15 +294,6 @@ def _prune(place: Place, current: str) -> None:
     for revision in old:
         place.remove(f"revisions/{revision}")
     place.remove_stale("revisions", time.time() - _STALE_SECONDS)
-
-
-def point_to(place: str | Path, revision: str) -> None:
-    """Put a revision that is still there in force: a rollback. Raises BundleError when it isn't there."""
-    opened = open_place(place)
-    if not _REVISION.match(revision) or opened.read(f"revisions/{revision}/manifest.json", MAX_MANIFEST_BYTES) is None:
-        known = ", ".join([manifest.revision for manifest in _manifests(opened)]) or "none"
-        raise BundleError(f"{opened}: expected one of the revisions {known}, got {cut(revision)!r}")
-    opened.write("current", revision.encode() + b"\n")
 
 
 class BundleDirectory:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Final, get_type_hints
 
 from authz_server import setting_readers as readers
-from authz_server.engine.errors import SettingError, cut
+from authz_server.engine.errors import cut
 from authz_server.engine.policy import Mode
 from authz_server.setting_readers import FILE, PLACE, Reader
 
@@ -20,7 +20,6 @@ __all__ = [
     "PREFIX",
     "READERS",
     "Settings",
-    "load_settings",
     "nearest",
     "read_settings",
     "setting_names",
@@ -148,14 +147,6 @@ def setting_names() -> tuple[str, ...]:
 def to_flag(name: str) -> str:
     """Name a setting's flag: `decision_log` -> `--decision-log`."""
     return "--" + name.replace("_", "-")
-
-
-def load_settings(env: Mapping[str, str], flags: Mapping[str, str | None]) -> Settings:
-    """Read all settings; raises SettingError with every problem."""
-    settings, problems = read_settings(env, flags)
-    if problems:
-        raise SettingError(*problems)
-    return settings
 
 
 def read_settings(env: Mapping[str, str], flags: Mapping[str, str | None]) -> tuple[Settings, tuple[str, ...]]:

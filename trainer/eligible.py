@@ -6,7 +6,7 @@ when they were made. May calibrate: also those that ended in an error, since the
 
 from typing import Protocol
 
-__all__ = ["Ended", "Judged", "Sent", "calibrates", "caller_of", "succeeded", "teaches", "was_refused"]
+__all__ = ["Ended", "Judged", "Sent", "calibrates", "caller_of", "succeeded", "was_refused"]
 
 
 class Judged(Protocol):
@@ -47,11 +47,6 @@ class Sent(Protocol):
     @property
     def address(self) -> str:
         """A keyed digest."""
-
-
-def teaches(record: Ended) -> bool:
-    """Tell whether a call may teach what is normal."""
-    return calibrates(record) and succeeded(record)
 
 
 def succeeded(record: Ended) -> bool:

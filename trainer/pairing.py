@@ -58,11 +58,6 @@ class Pairing:
         self._bytes = 0
         self.pairs = 0
 
-    @property
-    def held(self) -> int:
-        """How many calls wait."""
-        return len(self._order)
-
     def add_request(self, raw: RawCall, now: float) -> None:
         """Take a mirrored request."""
         key = _key(raw)

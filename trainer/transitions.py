@@ -93,11 +93,6 @@ class TransitionLearner:
                     for endpoint, support in following.items():
                         add_support(mine, endpoint, support)
 
-    def counted(self) -> list[int]:
-        """Tell how many contexts of each length are counted, the shortest first."""
-        self._settle()
-        return [len(contexts) for contexts in self._next]
-
     def _following(self, context: tuple[str, ...]) -> Next | None:
         """Find what came after a context; None where it isn't one that is counted."""
         contexts = self._next[len(context) - 1]

@@ -7,10 +7,9 @@ and, for imported traffic, its label; it gives the very Call back, so what is tr
 import msgspec
 
 from authz_server.engine.call import BodyKind, Call, Caller, Flag, Outcome, Parameter
-from authz_server.engine.errors import FormatError, cut
 from authz_server.engine.verdict import Verdict
 
-__all__ = ["CallRecord", "OutcomeRecord", "decode_call", "decode_outcome", "encode_record", "to_call_record", "to_parsed_call"]
+__all__ = ["CallRecord", "OutcomeRecord", "encode_record", "to_call_record", "to_parsed_call"]
 
 
 class CallRecord(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -70,8 +69,6 @@ class OutcomeRecord(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 _ENCODER = msgspec.json.Encoder()
-_CALLS = msgspec.json.Decoder(CallRecord)
-_OUTCOMES = msgspec.json.Decoder(OutcomeRecord)
 
 
 def to_call_record(call: Call, verdict: Verdict) -> CallRecord:
@@ -119,19 +116,3 @@ def to_parsed_call(record: CallRecord) -> Call:
 def encode_record(record: CallRecord | OutcomeRecord) -> bytes:
     """Write one JSON line, without the newline."""
     return _ENCODER.encode(record)
-
-
-def decode_call(line: bytes) -> CallRecord:
-    """Read one line of a `calls-` segment; raises FormatError that says which field was expected."""
-    try:
-        return _CALLS.decode(line)
-    except msgspec.DecodeError as error:
-        raise FormatError(f"expected a recorded call: {error}: {cut(line[:100])}") from error
-
-
-def decode_outcome(line: bytes) -> OutcomeRecord:
-    """Read one line of an `outcomes-` segment; raises FormatError that says which field was expected."""
-    try:
-        return _OUTCOMES.decode(line)
-    except msgspec.DecodeError as error:
-        raise FormatError(f"expected a recorded outcome: {error}: {cut(line[:100])}") from error

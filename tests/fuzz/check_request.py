@@ -17,6 +17,7 @@ from typing import Any, Final
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+import msgspec
 from envoy.service.auth.v3.external_auth_pb2 import CheckRequest, CheckResponse
 from google.rpc.code_pb2 import OK, PERMISSION_DENIED, UNAVAILABLE
 
@@ -27,12 +28,13 @@ from authz_server.decision_log import encode_line, to_line
 from authz_server.engine.calibration import Calibration
 from authz_server.engine.call import Call
 from authz_server.engine.policy import DEFAULT_SESSION, Enforcement, Mode, Rule, SessionSource, WorkloadPolicy
-from authz_server.engine.record import decode_call, encode_record, to_call_record, to_parsed_call
+from authz_server.engine.record import CallRecord, encode_record, to_call_record, to_parsed_call
 from authz_server.engine.sequence import START, PrecedenceRule, SequenceModel, Transition
 from authz_server.engine.verdict import Action, Basis, Verdict
 from authz_server.histories.memory import MemoryHistories
 from tests.factories_engine import OBSERVER, WORKLOAD, endpoint_profile, parameter_profile, ready, word_profile
 
+_CALLS: Final = msgspec.json.Decoder(CallRecord)
 TARGETS: Final = (
     *(
         "/cart/7?color=red",
@@ -245,7 +247,7 @@ class Fuzzer:
         assert 0 < verdict.p_value <= 1
         encode_line(to_line(verdict, 0.0))
         if call is not None:
-            assert to_parsed_call(decode_call(encode_record(to_call_record(call, verdict)))) == call
+            assert to_parsed_call(_CALLS.decode(encode_record(to_call_record(call, verdict)))) == call
         self.answers[f"{verdict.basis.value} {verdict.action.value}"] += 1
         return verdict
 

@@ -129,7 +129,7 @@ def test_contexts_are_bounded() -> None:
         learner.update(rng.choice(names), recent, str(number), number % 32, complete=True)
     for _ in range(8_000):
         learner.update(names[0], tuple(rng.choices(names, k=4)), "attacker", 0, complete=True)
-    assert [24, 576, 5_000, 5_000] == learner.counted()
+    assert [24, 576, 5_000, 5_000] == [len(contexts) for contexts in learner._next]
 
 
 def test_nothing_needs_itself() -> None:

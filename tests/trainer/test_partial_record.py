@@ -6,7 +6,7 @@ import pytest
 from authz_server.engine.call import Parameter
 from authz_server.engine.record import CallRecord, encode_record
 from tests.factories_engine import record
-from trainer.eligible import calibrates, caller_of, teaches, was_refused
+from trainer.eligible import calibrates, caller_of, succeeded, was_refused
 from trainer.partial_record import StoredCall, to_stored
 
 CASES = [
@@ -23,7 +23,7 @@ CASES = [
 def test_a_part_says_what_the_whole_says(whole: CallRecord) -> None:
     (part,) = to_stored([whole])
     assert (calibrates(whole), caller_of(whole)) == (calibrates(part), caller_of(part))
-    assert (teaches(whole), was_refused(whole)) == (teaches(part), was_refused(part))
+    assert (succeeded(whole), was_refused(whole)) == (succeeded(part), was_refused(part))
     assert whole.segments == msgspec.json.decode(part.segments, type=tuple[Parameter, ...])
     assert whole.parameters == tuple([msgspec.json.decode(one, type=Parameter) for one in part.parameters])
 

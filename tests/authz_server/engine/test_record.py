@@ -6,13 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from authz_server.engine.call import Call, Outcome
-from authz_server.engine.errors import FormatError
 from authz_server.engine.policy import Mode, Rule, SessionSource
 from authz_server.engine.record import (
     CallRecord,
     OutcomeRecord,
-    decode_call,
-    decode_outcome,
     encode_record,
     to_call_record,
     to_parsed_call,
@@ -42,6 +39,10 @@ def stored(made: Call, mode: Mode = Mode.ENFORCE) -> CallRecord:
     return to_call_record(made, to_verdict(judge(made, ready()), made, Rule(mode), ID, "r-1"))
 
 
+def read(line: bytes) -> CallRecord:
+    return msgspec.json.decode(line, type=CallRecord)
+
+
 def test_a_record_is_flat_and_says_what_was_decided() -> None:
     made = call("GET", "/admin/7")
     row = msgspec.json.decode(encode_record(stored(made)))
@@ -51,7 +52,7 @@ def test_a_record_is_flat_and_says_what_was_decided() -> None:
 
 
 def test_status_is_unknown_until_it_is_known() -> None:
-    assert decode_call(encode_record(stored(call()))).status is None
+    assert read(encode_record(stored(call()))).status is None
 
 
 @given(
@@ -70,30 +71,16 @@ def test_write_then_read_gives_the_very_call_back(
     made = call("POST", target, headers={**headers, **kind}, body=body, sources=(SessionSource(cookie="sid"),))
     line = encode_record(stored(made))
     assert b"\n" not in line
-    assert made == to_parsed_call(decode_call(line))
+    assert made == to_parsed_call(read(line))
 
 
 @pytest.mark.parametrize("target", ["/?n=9.9e999", "/?n=-9.9e999", "/?n=5.0e-324", "/?n=1.0e300"])
 def test_extreme_numbers_survive(target: str) -> None:
     made = call("GET", target)
-    assert made == to_parsed_call(decode_call(encode_record(stored(made))))
+    assert made == to_parsed_call(read(encode_record(stored(made))))
 
 
 def test_outcome_is_stored_and_read() -> None:
     record = OutcomeRecord("d-1", 1.5, "r-1", "shop/cart", "GET", 503, 12, 3.25, ("UF", "URX"))
-    assert record == decode_outcome(encode_record(record))
+    assert record == msgspec.json.decode(encode_record(record), type=OutcomeRecord)
     assert record.outcome == Outcome(503, 12, 3.25, ("UF", "URX"))
-
-
-@pytest.mark.parametrize("line", [b"", b"{", b"[]", b'{"id": 7}', b'{"id":"x"}', b"\xff"])
-def test_what_is_no_record_is_a_format_error(line: bytes) -> None:
-    with pytest.raises(FormatError, match="expected a recorded call"):
-        decode_call(line)
-    with pytest.raises(FormatError, match="expected a recorded outcome"):
-        decode_outcome(line)
-
-
-def test_a_bad_line_is_cut_in_its_error() -> None:
-    with pytest.raises(FormatError) as caught:
-        decode_call(b'{"id":' + b"9" * 100_000)
-    assert len(str(caught.value)) < 400
