@@ -119,7 +119,7 @@ class ModelLearner:
             self._numeric(endpoints),
             segments=to_segments(learners, {name: profile.total for name, profile in profiles.items()}, prior, plan.quorum),
             alphabet=fit_alphabet(((key, one) for (_, key), one in learners.items()), plan.quorum),
-            shared_alphabet=fit_alphabet(self._shared.names.learners.items(), plan.quorum),
+            shared_alphabet=fit_alphabet(shared.names.learners.items(), plan.quorum),
         )
 
     def _numeric(self, endpoints: dict[str, EndpointProfile]) -> NumericModel | None:

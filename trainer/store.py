@@ -6,6 +6,7 @@ Whoever compares digests asks for the calls of one hash key (`keys.py`).
 """
 
 import heapq
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, islice
 from operator import attrgetter
@@ -30,6 +31,8 @@ _MERGED: Final = 256
 """Calls of several writers that are given at a time."""
 
 T = TypeVar("T", bound=msgspec.Struct)
+
+_log = logging.getLogger(__name__)
 
 
 class Reading(msgspec.Struct):
@@ -76,8 +79,9 @@ def scan(
     With a field `status` it is joined with the outcomes: `status`, `resp_size` and `duration_ms` are set where it has them. For
     the join of outcomes without decision id it needs `request_id`, `workload` and `method`.
 
-    `key_id`: only calls recorded under this hash key; None: under any, for those who compare no digests. `reading` counts; None:
-    nobody wants to know. Raises StoreError when a place can't be read at all, or holds calls, but none under this key.
+    `key_id`: only calls recorded under this hash key; None: under any, for those who compare no digests. `reading` counts. What
+    could not be read is also a warning, at the end. Raises StoreError when a place can't be read at all, or holds calls, but none
+    under this key.
     """
     fields = set(record_type.__struct_fields__)
     if not {"id", "ts"} <= fields:
@@ -89,13 +93,19 @@ def scan(
     if "status" in fields and outcome_segments:
         outcomes = chain.from_iterable(_counted(_merge(outcome_segments, OutcomeRecord, reading), reading, "outcomes"))
         calls = _joined(calls, OutcomeJoin(outcomes, join_seconds), fields, reading)
-    return chain.from_iterable(calls)
+    return chain.from_iterable(_told(calls, reading))
 
 
 def _counted(blocks: Iterator[list[T]], reading: Reading, what: Literal["calls", "outcomes"]) -> Iterator[list[T]]:
     for block in blocks:
         setattr(reading, what, getattr(reading, what) + len(block))
         yield block
+
+
+def _told(blocks: Iterator[list[T]], reading: Reading) -> Iterator[list[T]]:
+    yield from blocks
+    if reading.corrupt:
+        _log.warning("store_damaged", extra={"fields": {"unread": reading.corrupt, "problems": reading.problems}})
 
 
 def _joined(blocks: Iterator[list[T]], join: OutcomeJoin, fields: set[str], reading: Reading) -> Iterator[list[T]]:

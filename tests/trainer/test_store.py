@@ -169,7 +169,7 @@ def test_torn_last_line_is_passed_over(tmp_path: Path) -> None:
     assert (1, 0) == (reading.torn, reading.corrupt)
 
 
-def test_corrupt_line_is_counted_told_and_not_fatal(tmp_path: Path) -> None:
+def test_corrupt_line_is_counted_told_and_not_fatal(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = put_segment(tmp_path, "calls-20231114T221320-w-000001.jsonl", [record(id="1"), record(id="2"), record(id="3")])
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(lines[0] + b'{"id": 7}\n' + b"\xff\xfe\n" + lines[2])
@@ -178,6 +178,8 @@ def test_corrupt_line_is_counted_told_and_not_fatal(tmp_path: Path) -> None:
     assert 2 == reading.corrupt
     assert "Expected `str`, got `int`" in reading.problems[0]
     assert path.name in reading.problems[0]
+    (told,) = caplog.records
+    assert ("store_damaged", {"unread": 2, "problems": reading.problems}) == (told.message, vars(told)["fields"])
 
 
 def test_damaged_segment_gives_what_precedes_the_damage(tmp_path: Path) -> None:
