@@ -1,8 +1,8 @@
 """What can be told of a call only when it is over: that something should have followed it, or that it should have failed.
 
-In: every matched call, every access log entry, and a clock. Out: alerts, as Verdicts that refuse nothing, and which callers are
-in quarantine. What followed is known from Checks, which Envoy makes before it lets a call through, and from access log entries; a
-call's own entry starts the wait, so an entry that is lost is a call that isn't looked at, never an alert.
+In: every matched call, every access log entry, and a clock. Out: alerts, as Verdicts that refuse nothing, and callers to be put
+into quarantine (`quarantine.py`). What followed is known from Checks, which Envoy makes before it lets a call through, and from
+access log entries; a call's own entry starts the wait, so an entry that is lost is a call that isn't looked at, never an alert.
 
 The second kind is a combination of parameters that never succeeded, as a login without its password: such a call may be let
 through, since failing so is usual, and when it succeeds after all that is an alert.
@@ -25,7 +25,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from authz_server.bundle import Bundle
-from authz_server.elsewhere import ALONE, Elsewhere, Quarantined, Sighting
+from authz_server.elsewhere import ALONE, Elsewhere, Sighting
 from authz_server.engine.call import Call
 from authz_server.engine.canonical import to_workload
 from authz_server.engine.finding import Finding, FindingCode, Surprise
@@ -34,6 +34,7 @@ from authz_server.engine.policy import Enforcement, Mode
 from authz_server.engine.record import OutcomeRecord
 from authz_server.engine.verdict import Action, Basis, Verdict, to_finding
 from authz_server.histories.visit import join_key
+from authz_server.quarantine import Quarantine, to_quarantined
 from authz_server.sightings import REQUEST_SECONDS, WARM, Request, Track
 
 __all__ = ["GRACE_SECONDS", "PATIENCE", "WARM", "Afterwards"]
@@ -45,7 +46,6 @@ PATIENCE: Final = 5.0
 _ODD_IF_SUCCESSFUL: Final = frozenset({FindingCode.MISSING_PARAMETER, FindingCode.UNKNOWN_COMBINATION})
 """What the profile holds against calls that succeeded (`EndpointProfile.combinations`)."""
 _MAX_UNDER_WAY: Final = 20_000
-_MAX_QUARANTINED: Final = 10_000
 _MOST_ASKED: Final = 500
 """Requests that others are asked about at a time."""
 
@@ -81,7 +81,7 @@ class _Due(NamedTuple):
 
 
 class Afterwards:
-    """Watches for what must follow. `note` and `quarantine_of` are on the request path; `poll` is called a few times a second."""
+    """Watches for what must follow. `note` and `quarantine.of` are on the request path; `poll` is called a few times a second."""
 
     def __init__(
         self,
@@ -103,7 +103,7 @@ class Afterwards:
         self._due: deque[_Due] = deque()
         self._held: list[_Due] = []
         self._tracks: dict[tuple[Place, Place, tuple[Place, ...]], Track] = {}
-        self._quarantine: OrderedDict[str, tuple[float, Finding]] = OrderedDict()
+        self.quarantine = Quarantine()
         self.alerts = 0
         self.unsure = 0
         """What was missing where we can't be sure to see it."""
@@ -194,7 +194,7 @@ class Afterwards:
             due.append(self._due.popleft())
         news = self._elsewhere.exchange([one.cause.call.request_id for one in due])
         for quarantined in news.quarantined:
-            self._refuse(quarantined, now)
+            self.quarantine.put(quarantined, now)
         for record in news.ended:
             self._settle(record, now)
         self._held = []
@@ -220,14 +220,6 @@ class Afterwards:
             endpoint = due.cause.endpoint
             self._raise(due.cause, tuple([to_finding(to_surprise(endpoint, follow), endpoint) for follow in gone]), now)
         return True
-
-    def quarantine_of(self, session: str, now: float | None = None) -> Finding | None:
-        """Tell why a caller is in quarantine, None if it isn't."""
-        if not self._quarantine:
-            return None
-        now = time.monotonic() if now is None else now
-        until, finding = self._quarantine.get(session, (0.0, None))
-        return finding if now < until else None
 
     def _missing(self, due: _Due, now: float) -> list[Follow]:
         """List what is missing and would have been seen."""
@@ -260,8 +252,8 @@ class Afterwards:
         self.alerts += 1
         session = call.caller.session
         if rule.quarantine_seconds > 0 and rule.mode is Mode.ENFORCE and session and not self._is_population(call):
-            quarantined = Quarantined(session, rule.quarantine_seconds, _to_quarantine(findings[0], cause.decision_id))
-            self._refuse(quarantined, now)
+            quarantined = to_quarantined(session, rule.quarantine_seconds, findings[0], cause.decision_id)
+            self.quarantine.put(quarantined, now)
             self._elsewhere.quarantine(quarantined)
         self._alert(
             Verdict(
@@ -290,14 +282,6 @@ class Afterwards:
         ready = self._bundle().models.get(call.workload)
         return ready is not None and call.caller.session in ready.model.sequence.populations
 
-    def _refuse(self, quarantined: Quarantined, now: float) -> None:
-        session, seconds, finding = quarantined
-        with self._lock:
-            self._quarantine[session] = (now + seconds, finding)
-            self._quarantine.move_to_end(session)
-            if len(self._quarantine) > _MAX_QUARANTINED:
-                self._quarantine.popitem(last=False)
-
     def _forget(self, cause: _Cause) -> None:
         key = join_key(cause.call.request_id, cause.call.workload, cause.call.method)
         if self._ids.get(key) == cause.decision_id:
@@ -324,8 +308,3 @@ def _concerned(bundle: Bundle) -> frozenset[str]:
 def _to_success(finding: Finding) -> Finding:
     """Tell that what never succeeded did."""
     return msgspec.structs.replace(finding, code=FindingCode.UNEXPECTED_SUCCESS, text=f"it succeeded, although {finding.text}")
-
-
-def _to_quarantine(finding: Finding, decision_id: str) -> Finding:
-    text = f"this caller is in quarantine since decision {decision_id}: {finding.text}"
-    return Finding(FindingCode.QUARANTINE, text, finding.seen, finding.normal, finding.evidence, finding.chance)

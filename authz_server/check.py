@@ -146,7 +146,7 @@ class Checker:
         if call.method == CONNECTION or not (call.caller.session or counted):
             return _hold(decide(call, ready, match, None), call, enforcement, decision_id, ready.revision)
         endpoint = match[0]
-        quarantined = self._afterwards.quarantine_of(call.caller.session) if call.caller.session else None
+        quarantined = self._afterwards.quarantine.of(call.caller.session) if call.caller.session else None
         if quarantined is not None:
             rule = enforcement.endpoint(call.workload, endpoint)
             if rule.quarantine_seconds > 0 and rule.mode is Mode.ENFORCE:

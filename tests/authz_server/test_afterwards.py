@@ -144,11 +144,11 @@ def test_a_caller_is_in_quarantine_for_as_long_as_the_policy_says() -> None:
     mesh = Mesh()
     mesh.warm()
     mesh.cart("mallory", audited=False)
-    finding = mesh.afterwards.quarantine_of("mallory", mesh.now + 30)
+    finding = mesh.afterwards.quarantine.of("mallory", mesh.now + 30)
     assert finding is not None
     assert "this caller is in quarantine since decision" in finding.text
-    assert mesh.afterwards.quarantine_of("s1", mesh.now + 30) is None
-    assert mesh.afterwards.quarantine_of("mallory", mesh.now + 62) is None
+    assert mesh.afterwards.quarantine.of("s1", mesh.now + 30) is None
+    assert mesh.afterwards.quarantine.of("mallory", mesh.now + 62) is None
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_when_nobody_is_quarantined(rule: Rule, alerts: int) -> None:
     mesh = Mesh(rule)
     mesh.warm()
     mesh.cart("mallory", audited=False)
-    assert (alerts, None) == (len(mesh.alerts), mesh.afterwards.quarantine_of("mallory", mesh.now + 1))
+    assert (alerts, None) == (len(mesh.alerts), mesh.afterwards.quarantine.of("mallory", mesh.now + 1))
 
 
 def test_a_bundle_without_follows_remembers_nothing() -> None:
@@ -252,7 +252,7 @@ def test_a_population_is_not_put_into_quarantine() -> None:
     )
     mesh.warm()
     mesh.cart("gateway", audited=False)
-    assert (1, None) == (len(mesh.alerts), mesh.afterwards.quarantine_of("gateway", mesh.now + 1))
+    assert (1, None) == (len(mesh.alerts), mesh.afterwards.quarantine.of("gateway", mesh.now + 1))
 
 
 def test_invented_callers_silence_alerts_for_some_minutes_only() -> None:

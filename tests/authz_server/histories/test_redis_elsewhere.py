@@ -126,12 +126,12 @@ def test_what_followed_nowhere_is_an_alert_and_its_caller_is_refused_by_all_repl
     mesh.cart("mallory", parent=mesh.one, child=None, entry=mesh.one)
     mesh.wait(2.0)
     assert ["mallory"] == [alert.session for alert in mesh.alerts]
-    found = [replica.afterwards.quarantine_of("mallory", mesh.now) for replica in (mesh.one, mesh.other)]
+    found = [replica.afterwards.quarantine.of("mallory", mesh.now) for replica in (mesh.one, mesh.other)]
     assert found[0] is not None
     assert found[0] == found[1]
     assert "since decision" in found[0].text
-    assert mesh.other.afterwards.quarantine_of("s1", mesh.now) is None
-    assert mesh.other.afterwards.quarantine_of("mallory", mesh.now + 61.0) is None
+    assert mesh.other.afterwards.quarantine.of("s1", mesh.now) is None
+    assert mesh.other.afterwards.quarantine.of("mallory", mesh.now + 61.0) is None
 
 
 @pytest.mark.parametrize("decision_id", [True, False])
@@ -195,7 +195,7 @@ def test_a_replica_that_begins_later_hears_of_quarantines(mesh: Mesh, server: Re
     third = Replica(mesh, "third")
     for _ in range(3):
         mesh.poll(third)
-    found = [third.afterwards.quarantine_of(session, mesh.now) for session in ("s0", "s1199", "over")]
+    found = [third.afterwards.quarantine.of(session, mesh.now) for session in ("s0", "s1199", "over")]
     assert [FINDING, FINDING, None] == found
     third.elsewhere.close()
 
@@ -231,7 +231,7 @@ def test_while_redis_is_gone_nothing_is_missing_and_quarantines_go_on(tmp_path: 
         mesh.cart("trudy", parent=mesh.one, child=None, entry=mesh.one)
         mesh.cart("alice", parent=mesh.one, child=mesh.one, entry=mesh.one)
         mesh.wait(PATIENCE + 1.0)
-        refused = [replica.afterwards.quarantine_of("mallory", mesh.now) is not None for replica in (mesh.one, mesh.other)]
+        refused = [replica.afterwards.quarantine.of("mallory", mesh.now) is not None for replica in (mesh.one, mesh.other)]
         assert (["mallory"], 1, [True, True]) == ([one.session for one in mesh.alerts], mesh.one.afterwards.unsure, refused)
         assert [True, True] == [mesh.one.elsewhere.degraded, mesh.other.elsewhere.degraded]
         server.start()
@@ -252,7 +252,7 @@ def test_a_full_redis_is_told_again_when_there_is_room(tmp_path: Path, kind: Kin
         degraded = mesh.one.elsewhere.degraded
         server.tell("CONFIG", "SET", "maxmemory", "0")
         mesh.wait(2.0)
-        found = mesh.other.afterwards.quarantine_of("mallory", mesh.now)
+        found = mesh.other.afterwards.quarantine.of("mallory", mesh.now)
         assert (True, False, FINDING) == (degraded, mesh.one.elsewhere.degraded, found)
         for replica in (mesh.one, mesh.other):
             replica.elsewhere.close()
@@ -276,7 +276,7 @@ def test_the_permissions_we_name_are_enough(server: RedisServer) -> None:
     mesh.warm()
     mesh.cart("mallory", parent=mesh.one, child=None, entry=mesh.other)
     mesh.wait(2.0)
-    refused = mesh.other.afterwards.quarantine_of("mallory", mesh.now) is not None
+    refused = mesh.other.afterwards.quarantine.of("mallory", mesh.now) is not None
     assert (1, True, False) == (len(mesh.alerts), refused, mesh.other.elsewhere.degraded)
     for replica in (mesh.one, mesh.other):
         replica.elsewhere.close()
