@@ -18,7 +18,8 @@ from authz_server.engine.model import ReadyModel, WorkloadModel
 from trainer.batch import Batch, Ids, Mask
 from trainer.batch_callers import to_callers
 from trainer.calibrate import PARTS, CalibrationLearner
-from trainer.description import Description, DescriptionLearner
+from trainer.description import Description
+from trainer.description_learner import DescriptionLearner
 from trainer.eligible import caller_of
 from trainer.endpoint_cost import CostLearner
 from trainer.fit_model import ModelLearner, Plan, finish_blocks
