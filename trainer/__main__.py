@@ -20,6 +20,7 @@ from authz_server.engine.observe import Observer
 from authz_server.settings import unknown_variables
 from trainer.imports import Format
 from trainer.openapi.form import Form
+from trainer.options import Bundle, Calls, HashKey, Json, Policy, SomeStore, Spool, Store
 from trainer.policies.commands import app as policies
 from trainer.terminal import say, track_import, track_training
 from trainer.workflows.export import Form as WorkflowForm
@@ -31,27 +32,6 @@ _TERMINATED = 128 + signal.SIGTERM
 _PREFIX = "TRAINER_"
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-
-_Store = Annotated[str, typer.Option(envvar="TRAINER_STORE", help="Where recorded calls lie: a directory or an fsspec URL.")]
-_HashKey = Annotated[
-    str,
-    typer.Option(
-        envvar="TRAINER_HASH_KEY",
-        help="Secret under which values are hashed, the same as the server's AUTHZ_HASH_KEY. Better set by environment.",
-        show_default=False,
-    ),
-]
-_Policy = Annotated[
-    Path | None,
-    typer.Option(
-        envvar="TRAINER_POLICY", help="The enforcement policy: where sessions are read from. Default: principal, address."
-    ),
-]
-_Bundle = Annotated[str, typer.Option(envvar="TRAINER_BUNDLE", help="The bundle: a directory.")]
-_Spool = Annotated[
-    str | None,
-    typer.Option(envvar="TRAINER_SPOOL", help="Where segments wait for their upload when --store is a URL. Default: under /tmp."),
-]
 
 
 @app.callback()
@@ -76,7 +56,7 @@ def _variables(command: object) -> Iterator[str]:
 
 @app.command()
 def collect(
-    store: _Store,
+    store: Store,
     listen: Annotated[
         str | None, typer.Option(envvar="TRAINER_LISTEN", help="HOST:PORT or unix:PATH for Envoy's gRPC access log.")
     ] = None,
@@ -84,9 +64,9 @@ def collect(
     hold_seconds: Annotated[
         float, typer.Option(envvar="TRAINER_HOLD_SECONDS", min=0, max=600, help="How long a call waits for its other half.")
     ] = 5.0,
-    hash_key: _HashKey = "",
-    policy: _Policy = None,
-    spool: _Spool = None,
+    hash_key: HashKey = "",
+    policy: Policy = None,
+    spool: Spool = None,
 ) -> None:
     """Collect live calls from Envoy's access log and mirrored requests, until SIGTERM or Ctrl-C."""
     from authz_server.enforcement import load_enforcement
@@ -119,14 +99,14 @@ def collect(
 @app.command("import")
 def import_(
     files: Annotated[list[str], typer.Argument(help="Files, .gz and .zst too; - for standard input.")],
-    store: _Store,
+    store: Store,
     file_format: Annotated[Format, typer.Option("--format", envvar="TRAINER_FORMAT", help="What the files are.")],
     skip_bad: Annotated[  # noqa: FBT002  # a flag: typer passes it by name
         bool, typer.Option("--skip-bad", envvar="TRAINER_SKIP_BAD", help="Count bad lines instead of stopping at the first.")
     ] = False,
-    hash_key: _HashKey = "",
-    policy: _Policy = None,
-    spool: _Spool = None,
+    hash_key: HashKey = "",
+    policy: Policy = None,
+    spool: Spool = None,
 ) -> None:
     """Import calls from files of another format."""
     from authz_server.enforcement import load_enforcement
@@ -154,10 +134,10 @@ def import_(
 
 @app.command()
 def train(
-    store: _Store,
+    store: Store,
     out: Annotated[str, typer.Option(envvar="TRAINER_OUT", help="Where the bundle is published: a directory.")],
     jobs: Annotated[int, typer.Option(envvar="TRAINER_JOBS", help="Processes that share out the workloads; -1: one a core.")] = 1,
-    hash_key: _HashKey = "",
+    hash_key: HashKey = "",
 ) -> None:
     """Learn what is normal from a store, and publish it as a bundle."""
     from trainer.keys import left_out
@@ -175,17 +155,15 @@ def train(
 
 @app.command()
 def evaluate(
-    bundle: Annotated[str, typer.Option(envvar="TRAINER_BUNDLE", help="The bundle: a directory.")],
-    calls: Annotated[
-        str | None, typer.Option(envvar="TRAINER_CALLS", help="A file of labelled calls, in the `calls` format.")
-    ] = None,
-    store: Annotated[str | None, typer.Option(envvar="TRAINER_STORE", help="A store with labelled calls.")] = None,
+    bundle: Bundle,
+    calls: Calls = None,
+    store: SomeStore = None,
     budget: Annotated[
         float, typer.Option(envvar="TRAINER_BUDGET", help="Accepted share of normal calls refused, between 0 and 1.")
     ] = 1e-3,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,  # noqa: FBT002  # a flag
-    hash_key: _HashKey = "",
-    policy: _Policy = None,
+    as_json: Json = False,  # noqa: FBT002  # a flag
+    hash_key: HashKey = "",
+    policy: Policy = None,
 ) -> None:
     """Measure a bundle on labelled calls: true and false positives with 95 % intervals, per attack."""
     from trainer.evaluate import evaluate_place
@@ -201,12 +179,12 @@ def evaluate(
 
 @app.command()
 def callers(
-    store: Annotated[str | None, typer.Option(envvar="TRAINER_STORE", help="Where recorded calls lie.")] = None,
+    store: SomeStore = None,
     calls: Annotated[
         str | None, typer.Option(envvar="TRAINER_CALLS", help="A file of calls in clear: claims of tokens can be ranked too.")
     ] = None,
     file_format: Annotated[Format, typer.Option("--format", envvar="TRAINER_FORMAT", help="What the file is.")] = Format.CALLS,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,  # noqa: FBT002  # a flag
+    as_json: Json = False,  # noqa: FBT002  # a flag
 ) -> None:
     """Tell where a session can be read from: cookies, headers and claims that tell callers apart, ranked with the evidence."""
     from trainer.callers_report import from_file, from_store, to_json, to_text
@@ -222,7 +200,7 @@ def callers(
 
 @app.command()
 def openapi(
-    bundle: _Bundle,
+    bundle: Bundle,
     out: Annotated[str | None, typer.Option(envvar="TRAINER_OUT", help="Where documents are written: a directory.")] = None,
     old: Annotated[
         Path | None, typer.Option("--diff", help="Earlier documents, a file or directory: tell what is new, gone and changed.")
@@ -238,9 +216,9 @@ def openapi(
         Path | None,
         typer.Option(envvar="TRAINER_WORDS", help="Words, one a line, that may be among an enumeration's values and be shown."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print reports as JSON.")] = False,  # noqa: FBT002  # a flag
+    as_json: Json = False,  # noqa: FBT002  # a flag
     exit_code: Annotated[bool, typer.Option("--exit-code", help="End with 1 where reports name anything.")] = False,  # noqa: FBT002
-    hash_key: _HashKey = "",
+    hash_key: HashKey = "",
 ) -> None:
     """Write what was learned as OpenAPI 3.1 documents, one a workload, and tell what differs from others."""
     from trainer.openapi.export import Export, read_document, write_documents
@@ -264,7 +242,7 @@ def openapi(
 
 @app.command()
 def workflows(
-    bundle: _Bundle,
+    bundle: Bundle,
     out: Annotated[
         Path | None, typer.Option(envvar="TRAINER_OUT", help="Where files are written: a directory. Default: printed.")
     ] = None,
@@ -290,8 +268,8 @@ app.add_typer(policies, name="policies")
 @app.command()
 def study(
     out: Annotated[str, typer.Option(envvar="TRAINER_OUT", help="Where report, plots and table are written: a directory.")],
-    store: Annotated[str | None, typer.Option(envvar="TRAINER_STORE", help="Where recorded calls lie.")] = None,
-    calls: Annotated[str | None, typer.Option(envvar="TRAINER_CALLS", help="A file of calls, in the `calls` format.")] = None,
+    store: SomeStore = None,
+    calls: Calls = None,
     clusters: Annotated[
         str, typer.Option(envvar="TRAINER_CLUSTERS", help="How many clusters, 2 to 10; auto: as the silhouette says.")
     ] = "2",
@@ -302,8 +280,8 @@ def study(
     sample: Annotated[
         int, typer.Option(envvar="TRAINER_SAMPLE", min=1, max=200_000, help="Calls looked at; all are counted.")
     ] = 20_000,
-    hash_key: _HashKey = "",
-    policy: _Policy = None,
+    hash_key: HashKey = "",
+    policy: Policy = None,
 ) -> None:
     """Cluster telemetry and tell how far clusters have to do with attacks: tables, plots, a report. Needs the extra `study`."""
     from trainer.study.publish import publish_study, to_wanted

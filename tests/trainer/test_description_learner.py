@@ -1,6 +1,5 @@
 """What is counted beside what is normal: calls, times, outcomes."""
 
-
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st

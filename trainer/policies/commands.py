@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from authz_server.engine.errors import SettingError
+from trainer.options import Bundle, Calls, Crds, Json, SomeStore
 from trainer.policies.promotion.condition import Condition
 from trainer.terminal import say
 
@@ -41,9 +42,6 @@ _Namespaces = Annotated[
     list[str] | None,
     typer.Option("--namespace", help="Also this namespace, beside those of the files or of the last push; may be repeated."),
 ]
-_Crds = Annotated[
-    Path | None, typer.Option(envvar="TRAINER_CRDS", help="Istio's CustomResourceDefinitions, to hold policies against.")
-]
 _Audit = Annotated[
     Path,
     typer.Option(envvar="TRAINER_AUDIT", help="The audit log, one JSON object a line, added to; - for standard output."),
@@ -59,7 +57,7 @@ def _policies() -> None:
 
 @app.command()
 def generate(
-    bundle: Annotated[str, typer.Option(envvar="TRAINER_BUNDLE", help="The bundle: a directory or an fsspec URL.")],
+    bundle: Bundle,
     out: Annotated[str, typer.Option(envvar="TRAINER_POLICIES", help="Where policies are written: a directory.")],
     exceptions: Annotated[
         Path | None,
@@ -76,10 +74,7 @@ def generate(
             help="Also write the policy that has this provider judge calls.",
         ),
     ] = None,
-    crds: Annotated[
-        Path | None,
-        typer.Option(envvar="TRAINER_CRDS", help="Istio's CustomResourceDefinitions, to hold policies against."),
-    ] = None,
+    crds: Crds = None,
     workload: Annotated[str | None, typer.Option(help="Only this workload.")] = None,
 ) -> None:
     """Write one file of AuthorizationPolicy a workload; 1 where one was refused (the others are written)."""
@@ -126,7 +121,7 @@ def push(
     prune: Annotated[  # noqa: FBT002  # a flag
         bool, typer.Option("--prune", help="Also delete what we made in the same namespaces and the files don't want.")
     ] = False,
-    crds: _Crds = None,
+    crds: Crds = None,
     audit: _Audit = _AUDIT,
 ) -> None:
     """Make the cluster have what the files want, all or nothing a workload; 1 where something was refused."""
@@ -149,9 +144,7 @@ def promote(
         list[str] | None, typer.Argument(help="Policies, as namespace/name, or namespaces. Default: all dry runs.")
     ] = None,
     policies: _Files = _POLICIES,
-    store: Annotated[
-        str | None, typer.Option(envvar="TRAINER_STORE", help="Recorded calls, which are replayed against the policies.")
-    ] = None,
+    store: SomeStore = None,
     exceptions: Annotated[
         Path | None,
         typer.Option(envvar="TRAINER_EXCEPTIONS", help="Its `selectors` say which labels workloads have, for the replay."),
@@ -172,7 +165,7 @@ def promote(
     to_cluster: Annotated[bool, typer.Option("--push", help="Also push what was promoted.")] = False,  # noqa: FBT002  # a flag
     context: _Context = None,
     kubeconfig: _Kubeconfig = None,
-    crds: _Crds = None,
+    crds: Crds = None,
     audit: _Audit = _AUDIT,
 ) -> None:
     """End the dry run of policies, in their files, where every condition of the gate holds; 1 where one doesn't."""
@@ -230,11 +223,9 @@ def _end(results: "Sequence[Result]") -> None:
 
 @app.command()
 def replay(
-    policies: Annotated[
-        Path, typer.Option("--policies", envvar="TRAINER_POLICIES", help="Where the policies are: a directory or a file.")
-    ],
-    calls: Annotated[str | None, typer.Option(envvar="TRAINER_CALLS", help="A file of calls, in the `calls` format.")] = None,
-    store: Annotated[str | None, typer.Option(envvar="TRAINER_STORE", help="A store of recorded calls.")] = None,
+    policies: _Files,
+    calls: Calls = None,
+    store: SomeStore = None,
     exceptions: Annotated[
         Path | None,
         typer.Option(
@@ -244,7 +235,7 @@ def replay(
     root_namespace: Annotated[
         str, typer.Option(envvar="TRAINER_ROOT_NAMESPACE", help="Whose policies are for the whole mesh.")
     ] = "istio-system",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")] = False,  # noqa: FBT002  # a flag
+    as_json: Json = False,  # noqa: FBT002  # a flag
 ) -> None:
     """Tell what policies would have refused; 1 where a call that ended well would have been, or it can't be told."""
     from trainer.policies.meaning.replay import replay_place
