@@ -24,8 +24,8 @@ from demo.plans import plan
 from demo.processes import DemoError, Process
 from demo.rbac import http_filters
 from demo.scenarios import SCENARIOS
-from trainer.policies.document import read_policies
-from trainer.policies.policy import DRY_RUN, AuthorizationPolicy, from_object
+from trainer.policies.document import as_policies, read_policies
+from trainer.policies.policy import DRY_RUN, AuthorizationPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -117,7 +117,7 @@ def generate(bundle: Path, out: Path, logs: Path) -> list[AuthorizationPolicy]:
         process.stop()
     if code != 0:
         raise DemoError(f"`trainer policies generate` ended with code {code}\n{process.tail()}")
-    policies = [from_object(document.object) for document in read_policies(out)]
+    policies = as_policies(read_policies(out))
     for policy in policies:
         policy.metadata.annotations.pop(DRY_RUN, None)
     return policies

@@ -14,8 +14,9 @@ import yaml
 
 from authz_server.engine.errors import PolicyError, cut
 from authz_server.strict_yaml import parse_yaml
+from trainer.policies.policy import AuthorizationPolicy, from_object
 
-__all__ = ["Document", "parse_documents", "read_documents", "read_policies", "to_text"]
+__all__ = ["Document", "as_policies", "parse_documents", "read_documents", "read_policies", "to_text"]
 
 _SUFFIXES: Final = frozenset({".yaml", ".yml"})
 _MAX_BYTES: Final = 4 * 2**20
@@ -30,7 +31,7 @@ _WORDS: Final = frozenset({"null", "true", "false", "yes", "no", "on", "off"})
 
 
 class Document(msgspec.Struct, frozen=True):
-    """One Kubernetes object of a file; `place` says which, for people."""
+    """One Kubernetes object of a file; `place` says which, for people: file, document, kind, namespace and name."""
 
     place: str
     object: dict[str, Any]
@@ -108,9 +109,17 @@ def _objects(values: list[Any], place: str, problems: list[str]) -> Iterator[Doc
     for number, value in enumerate(values):
         here = place if len(values) == 1 else f"{place}[{number}]"
         if isinstance(value, dict) and isinstance(value.get("kind"), str):
-            yield Document(here, value)
+            yield Document(here + _named(value), value)
         else:
             problems.append(f"{here}: expected a Kubernetes object with a `kind`, got {cut(value)!r}")
+
+
+def _named(thing: dict[str, Any]) -> str:
+    """Name an object as far as it says its name."""
+    metadata = thing.get("metadata")
+    names = [metadata.get(part) for part in ("namespace", "name")] if isinstance(metadata, dict) else []
+    name = "/".join([one for one in names if isinstance(one, str)])
+    return f" ({cut(thing['kind'])} {cut(name)})" if name else ""
 
 
 def _split(data: bytes) -> Iterator[bytes]:
@@ -147,3 +156,17 @@ def read_documents(place: Path) -> list[Document]:
 def read_policies(place: Path) -> list[Document]:
     """Read the AuthorizationPolicies of a file or directory as they stand there; other kinds are passed over."""
     return [one for one in read_documents(place) if one.object["kind"] == "AuthorizationPolicy"]
+
+
+def as_policies(documents: Iterable[Document]) -> list[AuthorizationPolicy]:
+    """Take documents for AuthorizationPolicies; raises PolicyError with every one that isn't, by file and name."""
+    policies: list[AuthorizationPolicy] = []
+    problems: list[str] = []
+    for document in documents:
+        try:
+            policies.append(from_object(document.object))
+        except PolicyError as error:
+            problems += [f"{document.place}: {problem}" for problem in error.problems]
+    if problems:
+        raise PolicyError(*problems)
+    return policies

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from authz_server.engine.errors import PolicyError
-from trainer.policies.document import parse_documents, read_policies, to_text
+from trainer.policies.document import as_policies, parse_documents, read_policies, to_text
 
 TRAPS = [
     "1e3",
@@ -101,3 +101,29 @@ def test_every_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     with pytest.raises(PolicyError) as caught:
         read_policies(tmp_path)
     assert [Path(problem.partition(":")[0]).name for problem in caught.value.problems] == ["a.yaml", "b.yaml"]
+
+
+def test_what_is_no_policy_is_named_by_file_and_object(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(
+        """
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {namespace: shop, name: cart}
+spec: {rulez: []}
+---
+apiVersion: v1
+kind: AuthorizationPolicy
+metadata: {name: pay}
+---
+kind: AuthorizationPolicy
+metadata: pay
+"""
+    )
+    cart = f"{tmp_path}/a.yaml (AuthorizationPolicy shop/cart)"
+    with pytest.raises(PolicyError) as caught:
+        as_policies(read_policies(tmp_path))
+    assert caught.value.problems == (
+        f"{cart}: expected an AuthorizationPolicy: Object contains unknown field `rulez` - at `$.spec`",
+        f"{tmp_path}/a.yaml, document 2 (AuthorizationPolicy pay): expected apiVersion security.istio.io/v1, got 'v1'",
+        f"{tmp_path}/a.yaml, document 3: expected apiVersion security.istio.io/v1, got None",
+    )

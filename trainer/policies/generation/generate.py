@@ -17,7 +17,7 @@ import msgspec
 
 from authz_server.engine.errors import MeshwardenError, cut
 from authz_server.place import Place, is_safe, open_place
-from trainer.policies.document import parse_documents, to_text
+from trainer.policies.document import as_policies, parse_documents, to_text
 from trainer.policies.exceptions import Exceptions, read_exceptions, to_rule
 from trainer.policies.generation.grants import Granted, to_grants
 from trainer.policies.generation.learned import Learned, read_learned
@@ -32,7 +32,6 @@ from trainer.policies.policy import (
     Selector,
     Spec,
     To,
-    from_object,
     to_object,
 )
 from trainer.policies.validity.check import check
@@ -166,8 +165,7 @@ def _read_old(place: Place, file: str) -> dict[str, AuthorizationPolicy]:
     """Read what is there, by name; nothing where there is no file."""
     data = place.read(file, _MAX_BYTES)
     try:
-        documents = parse_documents(data, file) if data is not None else []
-        policies = [from_object(document.object) for document in documents]
+        policies = as_policies(parse_documents(data, file)) if data is not None else []
     except MeshwardenError as error:
         raise Refused(*[f"expected a file of ours or none: {problem}" for problem in error.problems]) from error
     return {policy.metadata.name: policy for policy in policies}

@@ -17,12 +17,12 @@ from authz_server.engine.errors import PolicyError, SettingError
 from authz_server.engine.observe import Observer
 from authz_server.engine.record import CallRecord
 from trainer.imports import iter_calls_file
-from trainer.policies.document import read_policies
+from trainer.policies.document import as_policies, read_policies
 from trainer.policies.exceptions import read_exceptions
 from trainer.policies.meaning.match import Decision, decide
 from trainer.policies.meaning.placement import Placement, place
 from trainer.policies.meaning.recorded import to_request
-from trainer.policies.policy import DRY_RUN, AuthorizationPolicy, from_object
+from trainer.policies.policy import DRY_RUN, AuthorizationPolicy
 from trainer.store import read_calls
 
 __all__ = ["Refusal", "Replay", "Stage", "Undecided", "replay", "replay_place"]
@@ -110,7 +110,7 @@ def replay_place(
     if not documents:
         raise PolicyError(f"{policies}: expected AuthorizationPolicies, got none")
     selectors = read_exceptions(exceptions).selectors if exceptions is not None else {}
-    read = [from_object(document.object) for document in documents]
+    read = as_policies(documents)
     if calls is not None and store is None:
         return replay(read, iter_calls_file(calls, Observer()), selectors, root_namespace)
     if store is not None and calls is None:

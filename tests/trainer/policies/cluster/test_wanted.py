@@ -30,6 +30,6 @@ def test_every_problem_of_every_file_is_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(PolicyError) as caught:
         read_wanted(tmp_path)
     found = "\n".join(caught.value.problems)
-    assert "a.yaml, document 2: metadata.namespace: expected the namespace, got none" in found
-    assert "b.yaml: expected each policy once, shop/cart is in" in found
-    assert "b.yaml, document 2: spec.action: expected one of" in found
+    assert "a.yaml, document 2 (AuthorizationPolicy nameless): metadata.namespace: expected the namespace, got none" in found
+    assert "b.yaml (AuthorizationPolicy shop/cart): expected each policy once, shop/cart is in" in found
+    assert "b.yaml, document 2 (AuthorizationPolicy shop/deny): spec.action: expected one of" in found
