@@ -13,6 +13,7 @@ from authz_server.engine.observe import MAX_DIGESTED, Observer
 from authz_server.key_id import show_key_id
 from authz_server.place import open_place
 from trainer.description import decode_description
+from trainer.known_names import known_names
 from trainer.openapi.against import Disagreement, disagreements
 from trainer.openapi.contract import Contract, to_contract
 from trainer.openapi.diff import Change, changes
@@ -41,7 +42,7 @@ class Export:
         if not self.bundle.revision:
             raise BundleError(f"{place}: expected a bundle, got none: run `trainer train` first")
         if workload and not self.bundle.models:
-            raise SettingError(f"workload: expected one of {_names(self.bundle)}, got {cut(workload)!r}")
+            raise SettingError(f"workload: expected one of {_names(self.bundle, workload)}, got {cut(workload)!r}")
         self.same_key = self.bundle.manifest is not None and self.bundle.manifest.key_id == observer.key_id
         """Whether enumerations could be read: only with the key under which the bundle was learned."""
         theirs = self.bundle.manifest.key_id if self.bundle.manifest is not None else ""
@@ -56,8 +57,8 @@ class Export:
             self.documents[model.workload] = to_document(model, description, self.bundle.revision, vocabulary)
 
 
-def _names(bundle: Bundle) -> str:
-    return ", ".join(sorted(bundle.manifest.workloads)) if bundle.manifest is not None else "none"
+def _names(bundle: Bundle, asked: str = "") -> str:
+    return known_names(asked, bundle.manifest.workloads if bundle.manifest is not None else ())
 
 
 def _values(spec: Contract) -> Iterator[str]:

@@ -13,6 +13,7 @@ import msgspec
 
 from authz_server.engine.errors import TrainingError, cut
 from authz_server.engine.record import CallRecord
+from trainer.known_names import known_names
 from trainer.study.telemetry import UNKNOWN, Telemetry, to_status, to_telemetry
 
 __all__ = ["OTHER", "Sampled", "Traffic", "draw_sample"]
@@ -94,5 +95,4 @@ def _ranked(counts: dict[str, int]) -> dict[str, int]:
 def _nothing(workload: str | None, workloads: dict[str, int]) -> str:
     if workload is None:
         return "expected recorded calls to study, found none"
-    there = cut(", ".join(_ranked(workloads)) or "none at all")
-    return f"workload: expected one that calls were recorded of ({there}), got {cut(workload)}"
+    return f"workload: expected one that calls were recorded of ({known_names(workload, workloads)}), got {cut(workload)}"

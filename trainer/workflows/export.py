@@ -8,7 +8,8 @@ from typing import Final
 import msgspec
 
 from authz_server.bundle import load_bundle
-from authz_server.engine.errors import BundleError, SettingError
+from authz_server.engine.errors import BundleError, SettingError, cut
+from trainer.known_names import known_names
 from trainer.workflows.dot import to_dot
 from trainer.workflows.graph import Graph, to_graph, to_journeys
 from trainer.workflows.mermaid import to_mermaid
@@ -42,7 +43,7 @@ def render(bundle: str, form: Form, workload: str | None = None) -> dict[str, st
     if not models:
         raise BundleError(f"{bundle}: expected a bundle published by `trainer train`, found none")
     if workload is not None and workload not in models:
-        raise SettingError(f"workload: expected one of {', '.join(sorted(models)) or 'none learned yet'}, got {workload!r:.100}")
+        raise SettingError(f"workload: expected one of {known_names(workload, models)}, got {cut(workload)!r}")
     ending, text = _WRITERS[form]
     chosen = [workload] if workload is not None else sorted(models)
     return {f"{name.replace('/', '.')}.{ending}": text(to_graph(models[name].model)) for name in chosen}

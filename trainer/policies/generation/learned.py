@@ -13,6 +13,7 @@ import msgspec
 from authz_server.bundle import load_bundle, read_description
 from authz_server.engine.errors import BundleError, SettingError, cut
 from trainer.description import Description, decode_description
+from trainer.known_names import known_names
 
 __all__ = ["MAX_COUNTED", "Connection", "Edge", "Learned", "namespace_of", "read_learned", "to_learned"]
 
@@ -107,8 +108,8 @@ def read_learned(place: str, workload: str | None = None) -> tuple[str, Iterator
         raise BundleError(f"{place}: expected a bundle, got none: run `trainer train` first")
     names = sorted(bundle.models)
     if workload and not names:
-        known = ", ".join(sorted(bundle.manifest.workloads))
-        raise SettingError(f"workload: expected one of {cut(known)}, got {cut(workload)!r}")
+        known = known_names(workload, bundle.manifest.workloads)
+        raise SettingError(f"workload: expected one of {known}, got {cut(workload)!r}")
     data = {name: read_description(place, bundle, name) for name in names}
     missing = [name for name, found in data.items() if found is None]
     if missing:

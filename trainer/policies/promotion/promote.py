@@ -16,7 +16,8 @@ from typing import Any, Final
 
 import msgspec
 
-from authz_server.engine.errors import PolicyError, StoreError
+from authz_server.engine.errors import PolicyError, StoreError, cut
+from trainer.known_names import known_names
 from trainer.policies.cluster.audit import Entry
 from trainer.policies.cluster.difference import changes, digest, key
 from trainer.policies.cluster.ownership import changed_at
@@ -67,7 +68,9 @@ def candidates(wanted: Sequence[dict[str, Any]], names: Collection[str]) -> list
     policies = [from_object(one) for one in wanted]
     known = {name for one in policies for name in (_name(one), one.metadata.namespace)}
     missing = [
-        f"promote: expected a policy's namespace/name or a namespace, got {name!r:.100}" for name in names if name not in known
+        f"promote: expected a policy's namespace/name or a namespace, one of {known_names(name, known)}, got {cut(name)!r}"
+        for name in names
+        if name not in known
     ]
     if missing:
         raise PolicyError(*missing)

@@ -222,8 +222,13 @@ def test_a_waived_condition_is_told_and_logged(api: ApiServer, pusher: Pusher, f
 
 
 def test_a_name_that_fits_nothing_is_refused(pusher: Pusher, files: Path) -> None:
-    with pytest.raises(PolicyError, match="got 'shop/card'"):
-        run(files, pusher, "shop/card")
+    with pytest.raises(PolicyError) as caught:
+        run(files, pusher, "shop/card", "shop", "x" * 1000)
+    first, second = caught.value.problems
+    assert (
+        "promote: expected a policy's namespace/name or a namespace, one of shop/cart, shop/pay, shop, got 'shop/card'" == first
+    )
+    assert second.endswith(f"got '{'x' * 99}…'")
 
 
 def test_one_file_of_metrics_is_not_taken_for_two_workloads(pusher: Pusher, files: Path) -> None:
