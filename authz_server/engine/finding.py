@@ -69,6 +69,10 @@ class Surprise(msgspec.Struct, frozen=True, gc=False):
     usual: str
     evidence: int
 
+    def __hash__(self) -> int:
+        """Hash what tells one from the next: `told` may hold what a model learned, and that has no hash."""
+        return hash((self.code, self.amount, self.key))
+
     @property
     def words(self) -> tuple[str, str]:
         """What was seen, and what is normal."""

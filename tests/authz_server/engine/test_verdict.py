@@ -4,12 +4,12 @@ import msgspec
 import pytest
 
 from authz_server.engine.decide import Judgement
-from authz_server.engine.finding import FindingCode
+from authz_server.engine.finding import FindingCode, Surprise
 from authz_server.engine.pace import METERS
 from authz_server.engine.policy import Mode, Rule
 from authz_server.engine.verdict import Action, Basis, Verdict, to_finding, to_verdict
 from authz_server.engine.volume import Excess, to_surprise
-from tests.factories_engine import NOON, PRINCIPAL, WORKLOAD, call, normal, surprise
+from tests.factories_engine import NOON, PRINCIPAL, WORKLOAD, call, judge, normal, ready, surprise
 
 ID = "0123456789abcdef0123456789abcdef"
 
@@ -71,6 +71,16 @@ def test_reasons_stay_as_the_models_gave_them_until_somebody_asks_for_words() ->
     assert made.findings == (to_finding(reason, "GET /cart/items"),)
     told = msgspec.structs.replace(made, reasons=made.findings)
     assert (told.reason, told.findings) == (made.reason, made.findings)
+
+
+def test_a_verdict_whose_words_nobody_asked_for_has_a_hash() -> None:
+    def judged() -> Verdict:
+        made = call("GET", "/cart/items?count=-1")
+        return to_verdict(judge(made, ready()), made, Rule(Mode.ENFORCE), ID, "r-1")
+
+    made = judged()
+    assert not any(isinstance(reason.told, str) for reason in made.reasons if isinstance(reason, Surprise))
+    assert {made} == {judged(), made}
 
 
 EXCESS = Excess(1e-6, 0, (812.0,) * len(METERS), NOON, "its callers", normal(), 10.0, FindingCode.PACE_CALLS)
