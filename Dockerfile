@@ -3,7 +3,7 @@
 FROM python:3.13-slim AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /src
-COPY pyproject.toml README.md ./
+COPY pyproject.toml README.md LICENSE ./
 COPY .ci/constraints.txt .ci/
 COPY authz_server authz_server
 COPY trainer trainer
