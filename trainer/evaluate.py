@@ -27,10 +27,12 @@ from authz_server.engine.record import CallRecord, to_parsed_call
 from trainer.imports import iter_calls_file
 from trainer.store import read_calls
 
-__all__ = ["Evaluation", "Rate", "evaluate", "evaluate_budgets", "evaluate_place", "wilson"]
+__all__ = ["FEW", "Evaluation", "Rate", "evaluate", "evaluate_budgets", "evaluate_place", "wilson"]
 
 _Z: Final = 1.959964
 """Two-sided 95 % of the normal distribution."""
+FEW: Final = 100
+"""Calls below which a figure says little by itself: of 99, half of them hits, the 95 % interval is 19 points wide."""
 _UNNAMED: Final = "unnamed"
 _NEVER: Final = 2.0
 """A p-value that no budget reaches."""
@@ -44,6 +46,11 @@ class Rate(msgspec.Struct, frozen=True):
     rate: float | None
     low: float
     high: float
+
+    @property
+    def few(self) -> bool:
+        """Whether it rests on so few calls that only its interval says something."""
+        return 0 < self.n < FEW
 
 
 class Evaluation(msgspec.Struct, frozen=True):

@@ -4,7 +4,7 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from trainer.evaluate import Evaluation, Rate
+from trainer.evaluate import FEW, Evaluation, Rate
 
 __all__ = ["to_json", "to_text"]
 
@@ -26,10 +26,12 @@ def to_text(evaluation: Evaluation) -> str:
         "  distinct ones": evaluation.distinct_false_positives,
     }
     for name, rate in rows.items():
-        table.add_row(name, f"{rate.hits:,}", f"{rate.n:,}", *_percent(rate))
+        table.add_row(name, f"{rate.hits:,}", f"{rate.n:,}{'*' if rate.few else ''}", *_percent(rate))
     console = Console(width=100, color_system=None)
     with console.capture() as captured:
         console.print(table)
+        if any(rate.few for rate in rows.values()):
+            console.print(f"* fewer than {FEW} calls: look at the interval, the rate may be anywhere in it", highlight=False)
         auc = "not defined without both kinds" if evaluation.auc is None else f"{evaluation.auc:.5f}"
         console.print(f"area under the curve: {auc}")
         for reason, count in list(evaluation.reasons.items())[:12]:

@@ -13,7 +13,7 @@ from trainer.study.page import Block, Grid, Heading, Points, Text, code
 from trainer.study.profile import Profile
 from trainer.study.study import Clustering, Placed, Study
 from trainer.study.table import share, to_rows
-from trainer.study.words import agreed, chosen, explained, held, mixed, number, rate, spanned
+from trainer.study.words import agreed, chosen, explained, few, held, mixed, number, rate, spanned
 
 __all__ = ["to_blocks"]
 
@@ -45,6 +45,7 @@ def _summary(study: Study) -> Iterator[Block]:
     dropped = f": {names}" if names else ""
     points = [
         spanned(study),
+        *([few(study)] if few(study) else []),
         f"{len(study.dropped)} of {len(study.columns)} columns had nothing to tell calls apart by and were dropped{dropped}.",
     ]
     if study.clustering is None:

@@ -3,14 +3,14 @@
 from datetime import UTC, datetime
 from typing import Final
 
-from trainer.evaluate import Rate
+from trainer.evaluate import FEW, Rate
 from trainer.study.agreement import Agreement, Part
 from trainer.study.clusters import AUTO_RANGE
 from trainer.study.page import code
 from trainer.study.study import Clustering, Study
 from trainer.study.table import share
 
-__all__ = ["agreed", "chosen", "explained", "held", "mixed", "moment", "number", "rate", "spanned"]
+__all__ = ["agreed", "chosen", "explained", "few", "held", "mixed", "moment", "number", "rate", "spanned"]
 
 _EPOCH_FROM: Final = 1e8
 """Times below are numbers of lines, not seconds since 1970."""
@@ -57,6 +57,18 @@ def spanned(study: Study) -> str:
         f"{traffic.calls:,} calls to {workloads} were read, from {moment(traffic.first)} to {moment(traffic.last)};"
         f" {sampled} went into the table."
     )
+
+
+def few(study: Study) -> str:
+    """Warn of a sample, or a part of it, that is too small for its figures to hold; empty where it isn't."""
+    test = study.sampled - study.train
+    if study.sampled < FEW:
+        what = f"Only {_plural(study.sampled, 'call')} went into the table"
+    elif test < FEW:
+        what = f"Only {_plural(test, 'call')} are in the test part"
+    else:
+        return ""
+    return f"**{what}: figures that rest on fewer than {FEW} calls may look quite different with the next few calls.**"
 
 
 def mixed(clustering: Clustering) -> str:
@@ -149,8 +161,10 @@ def agreed(agreement: Agreement) -> str:
         f" kind {share(agreement.majority)}"
     )
     smallest = agreement.readings[agreement.smallest - 1]
+    rarer = min(agreement.positives, agreement.n - agreement.positives)
+    warning = f" It rests on {_plural(rarer, 'call')} of the rarer kind, so it may be chance." if rarer < FEW else ""
     return (
         f"Against {what}: agreement is **{level}** (adjusted Rand index {agreement.rand:.3f}); {told}. With the smallest cluster"
         f" read as 'anomalous', {share(smallest.true_positives.rate or 0.0)} of '{agreement.positive}' is in it, and"
-        f" {share(smallest.false_positives.rate or 0.0)} of the rest."
+        f" {share(smallest.false_positives.rate or 0.0)} of the rest.{warning}"
     )

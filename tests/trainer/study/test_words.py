@@ -4,8 +4,9 @@ import pytest
 
 from tests.trainer.study.traffic import browse, order, sampled, shop
 from trainer.evaluate import wilson
+from trainer.study.agreement import Part, agree
 from trainer.study.study import Clustering, Study, run_study
-from trainer.study.words import chosen, explained, held, mixed, moment, number, rate, spanned
+from trainer.study.words import agreed, chosen, explained, few, held, mixed, moment, number, rate, spanned
 
 
 def studied(wanted: int | None = 2, calls: int = 40) -> tuple[Study, Clustering]:
@@ -36,6 +37,23 @@ def test_the_summary_says_how_much_was_read_and_kept() -> None:
     assert "40 calls to 1 workload were read" in spanned(study)
     assert "all of them went into the table" in spanned(study)
     assert "k-means made 2 clusters; the largest holds 65.0% of the calls, the smallest 35.0%" in mixed(clustering)
+
+
+@pytest.mark.parametrize(
+    ("calls", "expected"),
+    [(40, "Only 40 calls went into the table"), (400, "Only 80 calls are in the test part"), (520, "")],
+)
+def test_figures_of_few_calls_are_warned_of(calls: int, expected: str) -> None:
+    said = few(studied(calls=calls)[0])
+    assert said.startswith(f"**{expected}") if expected else not said
+
+
+@pytest.mark.parametrize(("positives", "warned"), [(1, True), (99, True), (100, False), (301, True)])
+def test_agreement_with_few_calls_of_one_kind_is_warned_of(positives: int, *, warned: bool) -> None:
+    classes = ["x"] * positives + [""] * (400 - positives)
+    found = agree("labels", "attack", Part.ALL, classes, [0, 1] * 200, 2)
+    assert found is not None
+    assert warned == ("of the rarer kind, so it may be chance" in agreed(found))
 
 
 def test_it_is_said_when_clusters_restate_a_feature() -> None:
