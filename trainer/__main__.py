@@ -21,8 +21,9 @@ from authz_server.settings import unknown_variables
 from trainer.imports import Format
 from trainer.openapi.form import Form
 from trainer.options import Bundle, Calls, HashKey, Json, Policy, SomeStore, Spool, Store
+from trainer.plural import plural
 from trainer.policies.commands import app as policies
-from trainer.terminal import say, track_import, track_training
+from trainer.terminal import columns, say, track_import, track_training
 from trainer.workflows.export import Form as WorkflowForm
 
 __all__ = ["app", "main"]
@@ -31,7 +32,13 @@ _FAILED = 2
 _TERMINATED = 128 + signal.SIGTERM
 _PREFIX = "TRAINER_"
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # its boxes cut flags and variables off on a narrow terminal
+    context_settings={"max_content_width": 110},
+)
 
 
 @app.callback()
@@ -149,7 +156,7 @@ def train(
     with track_training() as progress:
         manifest = run(store, out, key_id, jobs, progress)
     for name, entry in manifest.workloads.items():
-        say(f"{name}: {entry.calls:,} calls at {entry.endpoints:,} endpoints")
+        say(f"{name}: {plural(entry.calls, 'call')} at {plural(entry.endpoints, 'endpoint')}")
     say(f"published revision {manifest.revision} in {out}")
 
 
@@ -174,7 +181,7 @@ def evaluate(
     evaluation = evaluate_place(bundle, calls, store, budget, observer, policy)
     if store is not None and (note := left_out(store, observer.key_id)):
         say(note)
-    typer.echo(to_json(evaluation) if as_json else to_text(evaluation))
+    typer.echo(to_json(evaluation) if as_json else to_text(evaluation, columns(100)))
 
 
 @app.command()
@@ -195,7 +202,7 @@ def callers(
     found = from_store(store) if store is not None else from_file(calls or "", file_format)
     if store is not None and (note := left_out(store, newest_key(store) or "")):
         say(note)
-    typer.echo(to_json(found) if as_json else to_text(found))
+    typer.echo(to_json(found) if as_json else to_text(found, columns(160)))
 
 
 @app.command()

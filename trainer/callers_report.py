@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 import msgspec
 from rich.box import SIMPLE
 from rich.console import Console
+from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
 
 from authz_server.engine.errors import FormatError, StoreError
@@ -19,6 +21,8 @@ Ranking = Mapping[str, Sequence[Candidate]]
 """Candidates by workload, the best first."""
 _MAX_WORKLOADS = 1_000
 _SHOWN = 12
+_FIGURES = ("calls with it", "callers", "calls each", "alive for", "comes again", "most frequent", "moves")
+_TABLE_WIDTH = 120
 
 
 def from_store(store: str) -> Ranking:
@@ -71,37 +75,52 @@ def to_json(ranking: Ranking) -> str:
     return msgspec.json.format(msgspec.json.encode(found), indent=2).decode()
 
 
-def to_text(ranking: Ranking) -> str:
-    """Write as a table a workload, and what to put into the policy."""
-    console = Console(width=160, color_system=None)
+def to_text(ranking: Ranking, width: int = 160) -> str:
+    """Write a table a workload, or a list where `width` columns are too few, and what to put into the policy."""
+    console = Console(width=width, color_system=None)
     with console.capture() as captured:
         for workload, candidates in ranking.items():
-            console.print(_table(workload, candidates))
+            _show(console, workload or "unnamed workload", candidates)
             usable = [one.policy for one in candidates if not one.reason][:3]
             if usable:
-                console.print(f'  workloads:\n    "{workload}":\n      session: [{", ".join(usable)}]\n', markup=False)
+                said = f'  workloads:\n    "{workload}":\n      session: [{", ".join(usable)}]\n'
+                console.print(said, markup=False, soft_wrap=True)  # it is copied: a line must stay a line
             else:
                 console.print("  nothing tells callers apart here: sequences and paces can't be judged by caller\n")
     return captured.get().rstrip()
 
 
-def _table(workload: str, candidates: Sequence[Candidate]) -> Table:
-    table = Table(title=workload or "unnamed workload", title_justify="left", box=SIMPLE)
-    for name in ("read from", "calls with it", "callers", "calls each", "alive for", "comes again", "most frequent", "moves", ""):
-        table.add_column(name, justify="left" if name in ("read from", "") else "right", overflow="fold")
-    for one in candidates[:_SHOWN]:
-        table.add_row(
-            one.source,
-            f"{one.share:.1%}",
-            f"{one.callers:,}",
-            f"{one.calls:,.0f}",
-            _duration(one.seconds),
-            f"{one.again:.1%}",
-            f"{one.most:.1%}",
-            f"{one.addresses:.0%}",
-            one.reason,
-        )
-    return table
+def _show(console: Console, workload: str, candidates: Sequence[Candidate]) -> None:
+    rows = [_figures(one) for one in candidates[:_SHOWN]]
+    if not rows:
+        console.print(f"{workload}\n", markup=False)
+    elif console.width >= _TABLE_WIDTH:
+        table = Table(title=escape(workload), title_justify="left", box=SIMPLE)
+        for name in ("read from", *_FIGURES, ""):
+            table.add_column(name, justify="left" if name in ("read from", "") else "right", overflow="fold")
+        for row in rows:
+            table.add_row(*[escape(cell) for cell in row])
+        console.print(table)
+    else:
+        console.print(f"{workload}\n", markup=False)
+        for source, *figures, reason in rows:
+            told = ", ".join([f"{name}: {figure}" for name, figure in zip(_FIGURES, figures, strict=True)])
+            console.print(f"{source}: {reason}" if reason else source, markup=False)
+            console.print(Padding(f"{told}\n", (0, 0, 0, 4)), markup=False)
+
+
+def _figures(one: Candidate) -> tuple[str, ...]:
+    return (
+        one.source,
+        f"{one.share:.1%}",
+        f"{one.callers:,}",
+        f"{one.calls:,.0f}",
+        _duration(one.seconds),
+        f"{one.again:.1%}",
+        f"{one.most:.1%}",
+        f"{one.addresses:.0%}",
+        one.reason,
+    )
 
 
 def _duration(seconds: float) -> str:

@@ -1,6 +1,7 @@
 """An Evaluation for people (a table) and for programs (JSON)."""
 
 import msgspec
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
@@ -14,9 +15,11 @@ def to_json(evaluation: Evaluation) -> str:
     return msgspec.json.format(msgspec.json.encode(evaluation), indent=2).decode()
 
 
-def to_text(evaluation: Evaluation) -> str:
-    """Write as a table, rates in percent with their 95 % intervals."""
-    table = Table(title=f"bundle {evaluation.revision or 'none'} at budget {evaluation.budget:g}", title_justify="left")
+def to_text(evaluation: Evaluation, width: int = 100) -> str:
+    """Write as a table of at most `width` columns, rates in percent with their 95 % intervals."""
+    table = Table(
+        title=f"bundle {evaluation.revision or 'none'} at budget {evaluation.budget:g}", title_justify="left", box=SIMPLE
+    )
     for name in ("", "denied", "of", "rate", "95 % interval"):
         table.add_column(name, justify="left" if not name else "right")
     rows = {
@@ -27,7 +30,7 @@ def to_text(evaluation: Evaluation) -> str:
     }
     for name, rate in rows.items():
         table.add_row(name, f"{rate.hits:,}", f"{rate.n:,}{'*' if rate.few else ''}", *_percent(rate))
-    console = Console(width=100, color_system=None)
+    console = Console(width=width, color_system=None)
     with console.capture() as captured:
         console.print(table)
         if any(rate.few for rate in rows.values()):

@@ -15,6 +15,7 @@ from authz_server.bundle import revisions
 from authz_server.engine.errors import BundleError, StoreError, cut
 from authz_server.key_id import show_key_id
 from authz_server.segment_name import SegmentKind
+from trainer.plural import plural
 from trainer.stored_segment import StoredSegment, list_segments
 
 __all__ = ["KeyShare", "beside", "left_out", "need_own_place", "newest_key", "of_key", "shares"]
@@ -111,7 +112,7 @@ def need_own_place(out: str, key_id: str) -> None:
 
 def _shown(found: Sequence[KeyShare]) -> str:
     parts = [
-        f"{share.segments:,} segment{'s' if share.segments != 1 else ''} of {share.size / 1e3:,.0f} kB"
+        f"{plural(share.segments, 'segment')} of {share.size / 1e3:,.0f} kB"
         f" {'under ' + show_key_id(share.key_id) if share.key_id else 'that name no key'}"
         for share in found[:_SHOWN]
     ]

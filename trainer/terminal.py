@@ -1,5 +1,6 @@
 """What a person sees while a command runs: a progress bar on a terminal, plain lines everywhere else; all on standard error."""
 
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,9 +13,15 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from trainer.imports import Imports
 
-__all__ = ["say", "track_import", "track_training"]
+__all__ = ["columns", "say", "track_import", "track_training"]
 
 _LINE_SECONDS: Final = 5.0
+_NARROWEST: Final = 40
+
+
+def columns(otherwise: int) -> int:
+    """Tell how wide lines may be: as COLUMNS says or the terminal is, `otherwise` where a file or a pipe is written to."""
+    return max(_NARROWEST, shutil.get_terminal_size((otherwise, 24)).columns)
 
 
 def say(text: str) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from authz_server.engine.errors import FormatError, StoreError
 from authz_server.engine.observe import Observer
+from trainer.callers import Candidate
 from trainer.callers_report import from_file, from_store, to_json, to_text
 from trainer.imports import Format, import_files
 
@@ -40,6 +41,25 @@ def test_calls_under_the_newest_key_are_ranked_so_that_nobody_is_two_callers(cal
     (best, *_) = from_store(str(store))["shop/shop"]
 
     assert ("cookie:sid", 9) == (best.source, best.callers)
+
+
+def test_on_a_narrow_terminal_every_line_fits_and_every_figure_is_there(calls: str) -> None:
+    ranking = from_file(calls, Format.CALLS)
+    text = to_text(ranking, 60)
+    assert max(len(line) for line in text.splitlines()) <= 60
+    said = " ".join(text.split())
+    assert "cookie:sid calls with it: 100.0%, callers: 9, calls each: 33, alive for: 5 min" in said
+    assert "header:x-n: a new value nearly every time" in said
+    assert max(len(line) for line in to_text(ranking).splitlines()) > 100
+
+
+def test_what_clients_name_is_shown_as_it_is() -> None:
+    candidate = Candidate("cookie:[bold]", 1.0, 9, 33.0, 300.0, 0.9, 0.1, 0.0, "")
+    for width in (60, 160):
+        text = to_text({"[/]": [candidate], "": []}, width)
+        assert "cookie:[bold]" in text
+        assert "[/]" in text
+        assert "unnamed workload" in text
 
 
 def test_the_text_ends_with_what_goes_into_the_policy(calls: str) -> None:

@@ -96,7 +96,7 @@ def test_a_changed_hash_key_is_told_at_every_step(tmp_path: Path) -> None:
     assert f"under key id {old}, and what is added now is under key id {new}" in added
     trained = said("train", key="new")
     assert f"only calls under key id {new} are read, left out: 1 segment" in trained
-    assert "a/b: 60 calls at 1 endpoints" in trained
+    assert "a/b: 60 calls at 1 endpoint\n" in trained
     refused = said("train", key="old", code=2)
     assert ["is this still the server's hash key?", "name another place, to the servers too"] == [
         line.rpartition(": ")[2] if line.endswith("?") else line.rpartition("changed, ")[2] for line in refused.splitlines()

@@ -24,7 +24,7 @@ __all__ = ["app"]
 
 _REFUSED = 1
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)  # as in `trainer/__main__.py`
 
 _Files = Annotated[
     Path, typer.Option("--policies", envvar="TRAINER_POLICIES", help="Where the policies are: a directory or a file.")

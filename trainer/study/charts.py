@@ -14,6 +14,7 @@ import msgspec
 import numpy as np
 
 from authz_server.engine.errors import SettingError
+from trainer.plural import plural
 from trainer.study.table import Floats, shown
 
 __all__ = [
@@ -168,7 +169,7 @@ def legend(axes: Any, title: str, most: int) -> None:
     groups = len(names)
     for size in size_legend(most):
         handles.append(axes.scatter([], [], s=area(size), c="#BBBBBB", marker="o", edgecolors="#555555", linewidths=0.5))
-        names.append(f"{size:,} call{'s' if size > 1 else ''} at one place")
+        names.append(f"{plural(size, 'call')} at one place")
     made = axes.legend(
         handles,
         names,

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from trainer.plural import plural
 from trainer.study.charts import COLOURS, MARKERS, Mark, Plot, draw, label_of, legend, places, scatter, to_plot
 from trainer.study.study import Clustering, Placed, Study
 from trainer.study.table import Floats, share
@@ -161,7 +162,10 @@ def _plane(clustering: Clustering, placed: Placed) -> Plot:
             _component_labels(axes, clustering)
             axes.set_title(f"{name}: {len(points[rows]):,} calls")
             legend(axes, "cluster", _most(points, low, high))
-        _headline(figure, f"Calls in the plane of two principal components, and which of {_plural(len(centroids))} they fall to")
+        _headline(
+            figure,
+            f"Calls in the plane of two principal components, and which of {plural(len(centroids), 'cluster')} they fall to",
+        )
         return to_plot(
             figure,
             "clusters",
@@ -172,10 +176,6 @@ def _plane(clustering: Clustering, placed: Placed) -> Plot:
 
 def _headline(figure: Any, text: str) -> None:
     figure.suptitle(text, x=0.01, ha="left", fontsize=13, fontweight="bold")
-
-
-def _plural(clusters: int) -> str:
-    return f"{clusters} clusters" if clusters != 1 else "1 cluster"
 
 
 def _regions(axes: Any, centroids: Floats, low: Floats, high: Floats) -> None:

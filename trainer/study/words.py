@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from trainer.evaluate import FEW, Rate
+from trainer.plural import plural
 from trainer.study.agreement import Agreement, Part
 from trainer.study.clusters import AUTO_RANGE
 from trainer.study.page import code
@@ -35,10 +36,6 @@ def rate(value: Rate) -> str:
     return f"{value.rate:.1%} ({value.low:.1%} to {value.high:.1%})"
 
 
-def _plural(count: int, what: str) -> str:
-    return f"{count:,} {what}" + ("" if count == 1 else "s")
-
-
 def moment(ts: float) -> str:
     """Write a time; a file without times counts lines."""
     if ts < _EPOCH_FROM:
@@ -51,7 +48,7 @@ def moment(ts: float) -> str:
 def spanned(study: Study) -> str:
     """Tell how much of the traffic was looked at."""
     traffic = study.traffic
-    workloads = f"workload {code(study.workload)}" if study.workload else _plural(len(traffic.workloads), "workload")
+    workloads = f"workload {code(study.workload)}" if study.workload else plural(len(traffic.workloads), "workload")
     sampled = "all of them" if study.sampled == traffic.calls else f"a sample of {study.sampled:,}"
     return (
         f"{traffic.calls:,} calls to {workloads} were read, from {moment(traffic.first)} to {moment(traffic.last)};"
@@ -63,9 +60,9 @@ def few(study: Study) -> str:
     """Warn of a sample, or a part of it, that is too small for its figures to hold; empty where it isn't."""
     test = study.sampled - study.train
     if study.sampled < FEW:
-        what = f"Only {_plural(study.sampled, 'call')} went into the table"
+        what = f"Only {plural(study.sampled, 'call')} went into the table"
     elif test < FEW:
-        what = f"Only {_plural(test, 'call')} are in the test part"
+        what = f"Only {plural(test, 'call')} are in the test part"
     else:
         return ""
     return f"**{what}: figures that rest on fewer than {FEW} calls may look quite different with the next few calls.**"
@@ -79,14 +76,14 @@ def mixed(clustering: Clustering) -> str:
     told = f"The two principal components hold {share(explained)} of the variance"
     if explained < 0.6:
         told += ": k-means doesn't see the rest of what differs between calls"
-    return f"k-means made {_plural(clustering.clusters, 'cluster')}; {sizes}. {told}."
+    return f"k-means made {plural(clustering.clusters, 'cluster')}; {sizes}. {told}."
 
 
 def chosen(study: Study, clustering: Clustering) -> str:
     """Tell how the number of clusters came about."""
     if study.wanted is not None:
         if clustering.clusters < study.wanted:
-            there = _plural(clustering.distinct, "distinct place")
+            there = plural(clustering.distinct, "distinct place")
             return f"{study.wanted} clusters were asked for; training calls have only {there}."
         return f"The number of clusters, {study.wanted}, was given."
     if not clustering.silhouettes:
@@ -162,7 +159,7 @@ def agreed(agreement: Agreement) -> str:
     )
     smallest = agreement.readings[agreement.smallest - 1]
     rarer = min(agreement.positives, agreement.n - agreement.positives)
-    warning = f" It rests on {_plural(rarer, 'call')} of the rarer kind, so it may be chance." if rarer < FEW else ""
+    warning = f" It rests on {plural(rarer, 'call')} of the rarer kind, so it may be chance." if rarer < FEW else ""
     return (
         f"Against {what}: agreement is **{level}** (adjusted Rand index {agreement.rand:.3f}); {told}. With the smallest cluster"
         f" read as 'anomalous', {share(smallest.true_positives.rate or 0.0)} of '{agreement.positive}' is in it, and"

@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from trainer.plural import plural
 from trainer.policies.exceptions import Exempt
 from trainer.policies.generation.learned import Connection, Edge, Learned, namespace_of
 from trainer.policies.generation.path import METHOD, to_path
@@ -101,7 +102,7 @@ def _unwritable(edge: Edge, path: str) -> str:
 
 
 def _counted(calls: int, principal: str) -> str:
-    return f"{calls:,} call{'s' if calls != 1 else ''} {f'by {principal}' if principal else 'without an identity'}"
+    return f"{plural(calls, 'call')} {f'by {principal}' if principal else 'without an identity'}"
 
 
 def _lets_in(exception: Exempt, edge: Edge, path: str) -> bool:
