@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 from demo.strikes import AFTERWARDS, in_words, is_as_expected
+from trainer.terminal import columns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -139,7 +140,7 @@ class Narrator:
         """Write to standard output, wide enough for the table where there is no terminal to fit in."""
         self.console = Console()
         if not self.console.is_terminal:
-            self.console = Console(width=PLAIN_WIDTH)
+            self.console = Console(width=columns(PLAIN_WIDTH))
 
     def say(self, text: str) -> None:
         """Write one line; `text` may use rich's markup."""
