@@ -5,11 +5,9 @@ from typing import Any
 from authz_server.engine.call import Call, Caller, Kind, Parameter
 from authz_server.engine.canonical import RawCall, to_call
 from authz_server.engine.observe import Observer
-from authz_server.engine.policy import Mode
 from authz_server.engine.record import CallRecord, OutcomeRecord
-from authz_server.engine.verdict import Action, Basis, Verdict
 
-__all__ = ["KEY_ID", "call", "outcome_record", "parameter", "raw_call", "record", "verdict"]
+__all__ = ["KEY_ID", "call", "outcome_record", "parameter", "raw_call", "record"]
 
 _OBSERVER = Observer("test key")
 KEY_ID = _OBSERVER.key_id
@@ -50,20 +48,6 @@ def parameter(**changes: Any) -> Parameter:
     """A small integer in the query."""
     values: dict[str, Any] = {"key": "query:count", "kind": Kind.INTEGER, "length": 1, "classes": 4, "text": "0", "number": 2.0}
     return Parameter(**values | changes)
-
-
-def verdict(**changes: Any) -> Verdict:
-    """What an ordinary call gets in dry run."""
-    values: dict[str, Any] = {
-        "action": Action.ALLOW,
-        "basis": Basis.JUDGED,
-        "mode": Mode.DRY_RUN,
-        "workload": "shop/cart",
-        "decision_id": "d-1",
-        "endpoint": "POST /cart/{*}/items",
-        "p_value": 0.5,
-    }
-    return Verdict(**values | changes)
 
 
 def record(**changes: Any) -> CallRecord:

@@ -9,7 +9,7 @@ import msgspec
 from authz_server.engine.call import BodyKind, Call, Caller, Flag, Outcome, Parameter
 from authz_server.engine.verdict import Verdict
 
-__all__ = ["CallRecord", "OutcomeRecord", "encode_record", "to_call_record", "to_parsed_call"]
+__all__ = ["CallRecord", "OutcomeRecord", "encode_record", "to_call_record", "to_parsed_call", "to_undecided_record"]
 
 
 class CallRecord(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
@@ -70,11 +70,22 @@ class OutcomeRecord(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
 
 _ENCODER = msgspec.json.Encoder()
 
+_Decided = tuple[str, str, float | None, str]
+
 
 def to_call_record(call: Call, verdict: Verdict) -> CallRecord:
     """Make the record of a call that was decided."""
+    return _to_record(call, verdict.decision_id, (verdict.action.value, verdict.mode.value, verdict.p_value, verdict.endpoint))
+
+
+def to_undecided_record(call: Call, record_id: str) -> CallRecord:
+    """Make the record of a call about which nothing was decided."""
+    return _to_record(call, record_id)
+
+
+def _to_record(call: Call, record_id: str, decided: _Decided = ("", "", None, "")) -> CallRecord:
     return CallRecord(
-        verdict.decision_id,
+        record_id,
         call.ts,
         call.workload,
         call.method,
@@ -88,10 +99,7 @@ def to_call_record(call: Call, verdict: Verdict) -> CallRecord:
         call.body,
         call.body_size,
         call.request_id,
-        verdict.action.value,
-        verdict.mode.value,
-        verdict.p_value,
-        verdict.endpoint,
+        *decided,
         port=call.port,
     )
 

@@ -12,7 +12,8 @@ from authz_server.recorder import DropCause, Recorder
 from authz_server.segment_name import SegmentKind
 from authz_server.segments import SegmentWriter
 from tests.authz_server.test_segments import file_size_limit, wait_until
-from tests.factories import KEY_ID, call, outcome_record, verdict
+from tests.factories import KEY_ID, call, outcome_record
+from tests.factories_shell import verdict
 from trainer.store import read_calls
 
 
@@ -100,7 +101,8 @@ _WRITING = """
 import sys, time
 from authz_server.recorder import Recorder
 from authz_server.segments import SegmentWriter
-from tests.factories import KEY_ID, call, verdict
+from tests.factories import KEY_ID, call
+from tests.factories_shell import verdict
 recorder = Recorder(SegmentWriter(sys.argv[1], KEY_ID, segment_bytes=1 << 18))
 recorder.start()
 recorded, decided = call(), verdict()

@@ -15,6 +15,7 @@ from authz_server.engine.finding import Finding, FindingCode
 from authz_server.engine.policy import Mode
 from authz_server.engine.verdict import Action, Basis, Verdict
 from authz_server.response import DECISION_ID_HEADER, to_response
+from tests.factories_shell import verdict as usual_verdict
 
 ID = "0123456789abcdef0123456789abcdef"
 FINDING = Finding(
@@ -23,17 +24,8 @@ FINDING = Finding(
 
 
 def verdict(**changes: Any) -> Verdict:
-    values: dict[str, Any] = {
-        "action": Action.ALLOW,
-        "basis": Basis.JUDGED,
-        "mode": Mode.ENFORCE,
-        "workload": "shop/cart",
-        "decision_id": ID,
-        "revision": "r-2026",
-        "endpoint": "GET /cart/{*}",
-        "p_value": 0.25,
-    }
-    return Verdict(**{**values, **changes})
+    usual = {"decision_id": ID, "revision": "r-2026", "endpoint": "GET /cart/{*}", "p_value": 0.25}
+    return usual_verdict(**usual | changes)
 
 
 def deny(**changes: Any) -> Verdict:

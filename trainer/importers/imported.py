@@ -7,7 +7,7 @@ import msgspec
 from authz_server.engine.canonical import RawCall, to_call
 from authz_server.engine.observe import Observer
 from authz_server.engine.policy import Enforcement, SessionSource
-from authz_server.engine.record import CallRecord
+from authz_server.engine.record import CallRecord, to_undecided_record
 
 __all__ = ["ImportedCall", "Sources", "Timeline", "to_record"]
 
@@ -51,26 +51,12 @@ def to_record(imported: ImportedCall, observer: Observer, sources: Sources, call
     if isinstance(sources, Enforcement):
         sources = sources.workload(imported.raw.workload).session
     call = to_call(imported.raw, observer, sources)
-    return CallRecord(
-        call_id,
-        call.ts,
-        call.workload,
-        call.method,
-        call.path,
-        call.segments,
-        call.parameters,
-        call.flags,
-        call.caller.principal,
-        call.caller.session,
-        call.caller.address,
-        call.body,
-        call.body_size,
-        call.request_id,
+    return msgspec.structs.replace(
+        to_undecided_record(call, call_id),
         status=imported.status,
         resp_size=imported.resp_size,
         duration_ms=imported.duration_ms,
         label=imported.label,
         attack=imported.attack,
         split=imported.split,
-        port=call.port,
     )
