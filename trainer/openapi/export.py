@@ -112,7 +112,7 @@ def read_document(file: Path) -> Contract:
         data = file.read_bytes()
         document = msgspec.json.decode(data) if data.lstrip()[:1] == b"{" else yaml.load(data, Loader=_Loader)  # noqa: S506
     except (OSError, msgspec.DecodeError, yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise FormatError(f"{file}: expected an OpenAPI document, YAML or JSON: {cut(error)}") from error
+        raise FormatError(f"{file}: expected an OpenAPI document, YAML or JSON: {cut(' '.join(str(error).split()))}") from error
     if not isinstance(document, dict) or not ("openapi" in document or "swagger" in document):
         raise FormatError(f"{file}: expected an OpenAPI document, got no `openapi` or `swagger` in it")
     return to_contract(document)

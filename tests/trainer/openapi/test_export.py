@@ -81,9 +81,10 @@ def test_a_damaged_description_is_refused(bundle: str) -> None:
         Export(bundle, OBSERVER)
 
 
-@pytest.mark.parametrize("text", ["", "[]", "a: 1", "{", "a: [", "\0", "openapi: !!python/object:os.system {}"])
-def test_what_is_no_document_is_refused(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize("text", ["", "[]", "a: 1", "{", "a: [", "\0", "openapi: !!python/object:os.system {}", "# A\n\n*b* c\n"])
+def test_what_is_no_document_is_refused_in_one_line(tmp_path: Path, text: str) -> None:
     file = tmp_path / "spec.yaml"
     file.write_text(text)
-    with pytest.raises(FormatError):
+    with pytest.raises(FormatError) as caught:
         read_document(file)
+    assert "\n" not in str(caught.value)
