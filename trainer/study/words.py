@@ -159,7 +159,9 @@ def agreed(agreement: Agreement) -> str:
     )
     smallest = agreement.readings[agreement.smallest - 1]
     rarer = min(agreement.positives, agreement.n - agreement.positives)
-    warning = f" It rests on {plural(rarer, 'call')} of the rarer kind, so it may be chance." if rarer < FEW else ""
+    warning = ""
+    if rarer < FEW:
+        warning = f" It rests on {plural(rarer, 'call')} of the rarer kind, and may be another with the next few."
     return (
         f"Against {what}: agreement is **{level}** (adjusted Rand index {agreement.rand:.3f}); {told}. With the smallest cluster"
         f" read as 'anomalous', {share(smallest.true_positives.rate or 0.0)} of '{agreement.positive}' is in it, and"

@@ -53,7 +53,7 @@ def test_agreement_with_few_calls_of_one_kind_is_warned_of(positives: int, *, wa
     classes = ["x"] * positives + [""] * (400 - positives)
     found = agree("labels", "attack", Part.ALL, classes, [0, 1] * 200, 2)
     assert found is not None
-    assert warned == ("of the rarer kind, so it may be chance" in agreed(found))
+    assert warned == ("of the rarer kind, and may be another" in agreed(found))
 
 
 def test_it_is_said_when_clusters_restate_a_feature() -> None:
