@@ -28,6 +28,7 @@ from urllib3 import Retry
 from urllib3.exceptions import HTTPError
 
 from authz_server.engine.errors import SettingError, cut
+from trainer.known_names import known_names
 from trainer.policies.cluster.ownership import MANAGER
 from trainer.policies.cluster.refusal import Reason, Refusal, retry_after, to_refusal
 from trainer.policies.policy import API_VERSION, KIND
@@ -257,13 +258,13 @@ def connect(
         contexts, current = _config.list_kube_config_contexts(path)
     except _UNREADABLE as error:
         if context is not None or kubeconfig is not None:
-            raise SettingError(f"kubeconfig: expected one that can be read, got {cut(error)}") from error
+            said = cut(" ".join(str(error).split()))
+            raise SettingError(f"kubeconfig: expected one that can be read, got {path or 'the usual one'}: {said}") from error
         return _connect_in_cluster(settings, timeout, wait)
     names = {entry["name"]: entry for entry in contexts}
     chosen = current["name"] if context is None else context
     if chosen not in names:
-        known = ", ".join(sorted(names)) or "none"
-        raise SettingError(f"context: expected one of {cut(known)}, got {cut(chosen)!r}")
+        raise SettingError(f"context: expected one of {known_names(chosen, names)}, got {cut(chosen)!r}")
     try:
         _config.load_kube_config(config_file=path, context=chosen, client_configuration=settings, persist_config=False)
     except _UNREADABLE as error:

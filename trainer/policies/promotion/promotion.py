@@ -14,6 +14,7 @@ from typing import Final
 import msgspec
 
 from authz_server.engine.errors import SettingError, cut
+from trainer.plural import plural
 from trainer.policies.cluster.audit import AuditLog
 from trainer.policies.cluster.cluster import Cluster
 from trainer.policies.cluster.delivery import Delivery
@@ -81,7 +82,7 @@ def promote(
         for one in held:
             log.add(record(one, cluster.identity.user if cluster is not None else _user(), now))
             _tell(one, tell)
-        tell(f"{len(ready)} of {len(held)} dry runs ended in {', '.join(str(file) for file in files) or 'no file'}")
+        tell(f"{len(ready)} of {plural(len(held), 'dry run')} ended{''.join([f', in {file}' for file in files])}")
         if not push or not ready or cluster is None:
             return len(ready) == len(held)
         with stop_on_request(tell) as stop:

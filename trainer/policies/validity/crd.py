@@ -35,6 +35,7 @@ def read_crds(place: Path) -> Schemas:
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # definitions are the operator's own, and larger than policies
     found: Schemas = {}
+    file = place
     try:
         files = sorted(file for file in place.iterdir() if file.suffix in _SUFFIXES) if place.is_dir() else [place]
         for file in files:
@@ -42,7 +43,7 @@ def read_crds(place: Path) -> Schemas:
                 if isinstance(document, dict) and document.get("kind") == "CustomResourceDefinition":
                     found |= _schemas(document["spec"])
     except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
-        raise SettingError(f"crds: expected CustomResourceDefinitions in {place}: {cut(error)}") from error
+        raise SettingError(f"crds: expected CustomResourceDefinitions in {file}: {cut(' '.join(str(error).split()))}") from error
     if not found:
         raise SettingError(f"crds: expected CustomResourceDefinitions in {place}, found none")
     return found

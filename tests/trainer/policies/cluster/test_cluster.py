@@ -47,8 +47,10 @@ def test_a_wrong_context_or_file_is_named(
         path = tmp_path / "missing"
     elif text is not None:
         path.write_text(text)
-    with pytest.raises(SettingError, match=said):
+    with pytest.raises(SettingError, match=said) as caught:
         connect(context, path)
+    assert text is None or str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_outside_a_pod_and_without_a_kubeconfig_it_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
+from authz_server.engine.errors import SettingError
 from trainer.policies.validity.check import ERRORS, WARNINGS, check
 from trainer.policies.validity.crd import check_schema, read_crds
 
@@ -188,6 +189,18 @@ def test_the_definition_refuses_what_the_api_server_does(changes: dict[str, Any]
         pytest.skip("Istio's CustomResourceDefinitions aren't here")
     found = check_schema(policy(**changes), read_crds(ISTIO / "crds"))
     assert [message] == [message for problem in found if message in problem], found
+
+
+@pytest.mark.parametrize(
+    "text", ["kind: [", "kind: CustomResourceDefinition", "kind: CustomResourceDefinition\nspec: {names: 7}"]
+)
+def test_a_file_that_holds_no_definitions_is_named_in_one_line(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.yaml").write_text("kind: Service")
+    (tmp_path / "b.yaml").write_text(text)
+    with pytest.raises(SettingError) as caught:
+        read_crds(tmp_path)
+    assert str(caught.value).startswith(f"crds: expected CustomResourceDefinitions in {tmp_path}/b.yaml: ")
+    assert "\n" not in str(caught.value)
 
 
 def test_the_definition_takes_what_is_fine() -> None:
