@@ -1,6 +1,5 @@
 """The command line: `python -m bench` (speed and detection), `python -m bench speed|detection|workflows`."""
 
-import os
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -18,6 +17,7 @@ from bench import volume as volumes
 from bench.datasets import Poison
 from bench.workflows import run as workflow_runs
 from bench.workflows.traffic import ABUSES, SESSIONS, Split
+from demo.processes import ignore_settings
 
 __all__ = ["app"]
 
@@ -40,8 +40,7 @@ _Seed = Annotated[int, typer.Option(help="Everything made up follows from it.")]
 @app.callback(invoke_without_command=True)
 def _both(context: typer.Context) -> None:
     """Measure speed and detection on this machine."""
-    for variable in [name for name in os.environ if name.startswith(("AUTHZ_", "TRAINER_"))]:
-        del os.environ[variable]  # what is measured are the defaults
+    ignore_settings()
     if context.invoked_subcommand is None:
         speeds.run(speeds.Options())
         detections.run([])

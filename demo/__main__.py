@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from demo.mesh import AuthzServer, Mesh
-from demo.processes import DemoError
+from demo.processes import DemoError, ignore_settings
 from demo.report import Narrator
 from demo.run import POLICY, Options, run
 
@@ -34,7 +34,7 @@ def run_command(
         code = run(Options(out.resolve(), seed, calls_learn, calls_check), narrator)
     except DemoError as error:
         console.print("[red]the demo stopped:[/]", end=" ")
-        console.print(str(error), markup=False, highlight=False)
+        console.print(str(error), markup=False, highlight=False, soft_wrap=True)
         code = 2
     except KeyboardInterrupt:
         console.print("interrupted; everything is stopped")
@@ -61,7 +61,7 @@ def mesh_command(
                 console.print(f"Envoy          {url}   {name}")
             signal.pause()
     except DemoError as error:
-        console.print(str(error), markup=False, highlight=False)
+        console.print(str(error), markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(2) from None
     except KeyboardInterrupt:
         console.print("everything is stopped")
@@ -70,4 +70,5 @@ def mesh_command(
 if __name__ == "__main__":
     for ending in (signal.SIGINT, signal.SIGTERM):
         signal.signal(ending, signal.default_int_handler)
+    ignore_settings()
     app()

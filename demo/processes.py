@@ -43,6 +43,12 @@ class DemoError(Exception):
     """Something the demo can't go on without; the message says what and shows the log's end."""
 
 
+def ignore_settings() -> None:
+    """Forget what the environment says to our own programs: what runs here is told everything by flags, or has its defaults."""
+    for name in [name for name in os.environ if name.startswith(("AUTHZ_", "TRAINER_"))]:
+        del os.environ[name]
+
+
 class Process:
     """A running child. Its output goes to `log`; `stop` ends its whole group."""
 
