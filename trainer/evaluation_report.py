@@ -3,6 +3,7 @@
 import msgspec
 from rich.box import SIMPLE
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from trainer.evaluate import FEW, Evaluation, Rate
@@ -29,7 +30,7 @@ def to_text(evaluation: Evaluation, width: int = 100) -> str:
         "  distinct ones": evaluation.distinct_false_positives,
     }
     for name, rate in rows.items():
-        table.add_row(name, f"{rate.hits:,}", f"{rate.n:,}{'*' if rate.few else ''}", *_percent(rate))
+        table.add_row(escape(name), f"{rate.hits:,}", f"{rate.n:,}{'*' if rate.few else ''}", *_percent(rate))
     console = Console(width=width, color_system=None)
     with console.capture() as captured:
         console.print(table)

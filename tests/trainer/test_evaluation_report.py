@@ -38,6 +38,10 @@ def test_where_every_rate_rests_on_enough_nothing_is_marked() -> None:
     assert "*" not in to_text(many)
 
 
+def test_an_attack_is_named_as_its_label_says() -> None:
+    assert "  [/b] " in to_text(msgspec.structs.replace(EVALUATION, attacks={"[/b]": wilson(1, 2)}))
+
+
 def test_programs_get_the_figures() -> None:
     found = msgspec.json.decode(to_json(EVALUATION))
     assert (130, 0.0, None) == (found["true_positives"]["n"], found["attacks"]["xss"]["rate"], found.get("few"))
