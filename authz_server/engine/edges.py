@@ -52,7 +52,7 @@ def score_edge(endpoint: str, principal: str, model: EdgeModel) -> Surprise | No
 
 
 def _unknown_principal_in_words(principal: str, known: int) -> tuple[str, str]:
-    return _name(principal), f"one of {known} known callers"
+    return _name(principal), "the one known caller" if known == 1 else f"one of {known} known callers"
 
 
 def _unknown_edge_in_words(principal: str, endpoint: str, edges: Edges) -> tuple[str, str]:

@@ -53,8 +53,8 @@ def test_decide(made: Call, endpoint: str, found: list[FindingCode]) -> None:
 WORDS = [
     (call("GET", "/admin/7"), "GET /admin/0; in 5,000 calls: one of 3 known endpoints"),
     (call("PROPFIND", "/cart/items"), "PROPFIND /cart/items; in 5,000 calls: GET on this path"),
-    (call(source=""), "a caller without identity; in 5,000 calls: one of 1 known callers"),
-    (call(source="spiffe://td/ns/x/sa/y"), "td/ns/x/sa/y; in 5,000 calls: one of 1 known callers"),
+    (call(source=""), "a caller without identity; in 5,000 calls: the one known caller"),
+    (call(source="spiffe://td/ns/x/sa/y"), "td/ns/x/sa/y; in 5,000 calls: the one known caller"),
 ]
 
 
