@@ -24,6 +24,17 @@ _MANY_DISTINCT: Final = 200
 """Names below one parent that no programmer chose."""
 _NEW_RATE: Final = 0.02
 """Share of calls that bring a name seen once, from which on the names are data (Good-Turing)."""
+_AHEAD: Final = 10
+"""Times as often as the next one comes a name that a programmer chose; the most popular datum is seldom twice ahead."""
+_MAX_AHEAD: Final = 8
+_MIN_CALLS: Final = 20
+_OFTEN: Final = 0.05
+"""Share of the calls from which on a reserved name is one among data."""
+_RESERVED: Final = frozenset(
+    "me my mine self current search query find new create all latest recent count stats summary export import batch bulk upload"
+    " login logout register signup refresh verify validate status health config settings".split()
+)
+"""What programmers put where data stand otherwise, as in `/users/me` beside `/users/{*}`."""
 
 Tokens = tuple[str, ...]
 
@@ -146,12 +157,25 @@ class _Node:
     def collapse(self) -> None:
         """Turn names that behave like data into `{*}`, from the root down, so that what is below is judged merged."""
         for group in self._alike():
-            if _behaves_like_data([self.children[token] for token in group]):
+            chosen = self._chosen(group)
+            data = [token for token in group if token not in chosen]
+            if len(data) >= _MIN_DISTINCT and _behaves_like_data([self.children[token] for token in data]):
                 merged = self.children.setdefault(WILDCARD, _Node())
-                for token in group:
+                for token in data:
                     merged.merge(self.children.pop(token))
         for child in self.children.values():
             child.collapse()
+
+    def _chosen(self, group: list[str]) -> set[str]:
+        """Find the names among what may be data: reserved ones that come often, and those that are far ahead of the rest."""
+        counts = sorted([(self.children[token].total.count, token) for token in group], reverse=True)
+        calls = sum(count for count, _ in counts)
+        chosen = {token for count, token in counts if token in _RESERVED and count >= max(_MIN_CALLS, _OFTEN * calls)}
+        others = [(count, token) for count, token in counts if token not in chosen]
+        for place in range(min(_MAX_AHEAD, len(others) - 1), 0, -1):
+            if others[place - 1][0] >= max(_MIN_CALLS, _AHEAD * others[place][0]):
+                return chosen | {token for _, token in others[:place]}
+        return chosen
 
     def _alike(self) -> list[list[str]]:
         """Group the named children by what follows them, directly or, where data follow, behind these."""
@@ -175,10 +199,14 @@ class _Node:
         return {f"{method} " for method in self.methods} | set(self.children)
 
     def behind(self) -> set[str]:
-        """Name what follows the children: all that data have in common that data follow, as in /{*}/{*}/issues."""
+        """Name what follows the children: all that data have in common that data follow, as in /{*}/{*}/issues.
+
+        A slash at the end isn't data, so nothing is behind it.
+        """
         found: set[str] = set()
-        for child in self.children.values():
-            found |= child.follows()
+        for token, child in self.children.items():
+            if token:
+                found |= child.follows()
         return found
 
     def endpoints(self, prefix: Tokens) -> list[tuple[str, Tokens, Support]]:

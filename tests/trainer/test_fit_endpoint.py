@@ -76,6 +76,33 @@ def test_names_that_come_once_each_are_data() -> None:
     assert made.finish(NOBODY) == (["GET /shop/{*}"], 0)
 
 
+@pytest.mark.parametrize(("name", "times"), [("me", 100), ("popular", 400)], ids=["reserved", "far ahead of the others"])
+def test_a_name_among_data_that_look_like_names_stays_one(name: str, times: int) -> None:
+    made = EndpointLearner()
+    for number, user in enumerate(MANY[:40]):
+        for _ in range(1 + (number < 8) * 20):
+            made.update(call("GET", f"/users/{user}"), f"c{number}")
+    for number in range(times):
+        made.update(call("GET", f"/users/{name}"), f"c{number % 40}")
+    assert made.finish(NOBODY)[0] == [f"GET /users/{name}", "GET /users/{*}"]
+
+
+def test_the_most_popular_datum_is_no_name() -> None:
+    made = EndpointLearner()
+    for number, user in enumerate(MANY):
+        for caller in range(500 // (number + 1)):
+            made.update(call("GET", f"/users/{user}"), f"c{caller}")
+    assert made.finish(NOBODY)[0] == ["GET /users/{*}"]
+
+
+def test_names_above_data_do_not_merge_with_data_before_a_slash_at_the_end() -> None:
+    made = EndpointLearner()
+    for number, word in enumerate(MANY):
+        for path in (f"/{word}/", f"/tag/{word}", f"/author/{word}/", f"/files/{word}.js"):
+            made.update(call("GET", path), f"c{number}")
+    assert made.finish(NOBODY)[0] == ["GET /author/{*}/", "GET /files/{*}", "GET /tag/{*}", "GET /{*}/"]
+
+
 def test_names_that_all_repeat_are_names() -> None:
     assert len(learned([f"/shop/{slug}" for slug in SLUGS], repeat=30)) == len(SLUGS)
 
