@@ -107,9 +107,16 @@ _EMAIL = re.compile(r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]
 _HEX = re.compile(r"(?=[0-9a-fA-F]{0,64}[0-9])[0-9a-fA-F]{8,128}\Z")
 _TOKEN = re.compile(r"(?=[A-Za-z_+/=.-]{0,255}[0-9])(?=[0-9_+/=.-]{0,255}[A-Za-z])[A-Za-z0-9_+/=.-]{16,256}\Z")
 _WORD = re.compile(r"[A-Za-z_.][A-Za-z_.-]{0,63}\Z")
-_NAME = re.compile(r"@?[A-Za-z_.~$-]{0,48}(?:[A-Za-z_.~-][0-9]{1,2}){0,2}[A-Za-z_.~:-]{0,48}\Z")
+_NAME = re.compile(
+    r"@?[A-Za-z_.~$-]{0,48}"
+    r"(?:[A-Za-z_.~-](?:[0-9]{1,2}|(?<=[Ss][Hh][Aa])-?(?:224|256|384|512))){0,2}"
+    r"[A-Za-z_.~:-]{0,48}\Z"
+)
 _WRITTEN = re.compile(r"[\w.:$~@/\[\]-]+\Z")
 _CASE_CHANGE = re.compile(r"[a-z][A-Z]|[A-Z]{2}[a-z]")
+_CASED_WORD = re.compile(r"[A-Z]?[a-z]+[0-9]*|[A-Z]+(?![a-z])[0-9]*|[0-9]+")
+_DIGIT_WITHIN = re.compile(r"[0-9][A-Za-z]")
+_BRACKETED = re.compile(r"[^\[\]]+")
 
 _SECRET = re.compile(
     r"pass(?:word|wd|phrase|code)?|pwd|secret|token|api[-_]?key|authori[sz]ation|credential|session|signature|private"
@@ -121,9 +128,19 @@ def is_name(text: str) -> bool:
     """Tell whether a path segment or JSON key reads as a name a programmer chose, not as data.
 
     Letters with at most two short groups of digits (`v1`, `tienda1`, `app.min.js`) and few changes of case: `alice` is a name by
-    this rule, a UUID, an amount, a hash or an e-mail address isn't.
+    this rule, a UUID, an amount, a hash, an e-mail address or a random identifier like `Ic6MTDqbZPxWpLIavdRDWx` isn't.
     """
-    return len(text) <= MAX_NAME and _NAME.match(text) is not None and len(_CASE_CHANGE.findall(text)) <= 6
+    if len(text) > MAX_NAME or _NAME.match(text) is None:
+        return False
+    changes = len(_CASE_CHANGE.findall(text))
+    return changes < 3 or (changes <= 6 and _is_made_of_words(text))
+
+
+def _is_made_of_words(text: str) -> bool:
+    """Tell a name with changes of case from a random identifier, whose words are shorter."""
+    words = _CASED_WORD.findall(text)
+    least = 3.0 if _DIGIT_WITHIN.search(text) else 2.5
+    return sum([len(word) for word in words]) >= least * len(words)
 
 
 @lru_cache(maxsize=4096)
@@ -136,11 +153,21 @@ def bounded_name(name: str) -> str:
     if is_name(name):
         return name
     short = name[:MAX_NAME]
-    letter = None if _WRITTEN.match(short) else "a"
+    if _WRITTEN.match(short):
+        return _BRACKETED.sub(_written, short) if "[" in short else _without_digits(short, None)
+    return _without_digits(short, "a")
+
+
+def _written(part: re.Match[str]) -> str:
+    """Keep a name between brackets, as in `address[line1]`, but no index or identifier: `items[0][id]`."""
+    return part[0] if is_name(part[0]) else _without_digits(part[0], None)
+
+
+def _without_digits(text: str, letter: str | None) -> str:
     return "".join(
         [
             "0" if c.isdigit() else letter or c if c.isalpha() else c if c.isprintable() else "?"
-            for c in short.encode("ascii", "replace").decode()
+            for c in text.encode("ascii", "replace").decode()
         ]
     )
 

@@ -13,6 +13,7 @@ from authz_server.engine.observe import (
     MAX_TEXT,
     NOT_UTF8,
     Observer,
+    bounded_name,
     class_names,
     is_name,
     is_secret,
@@ -157,7 +158,23 @@ def test_every_class_has_one_name() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "cart", "v1", "v12", "app.min.js", "tienda1", "@scope", "my-service", "~alice", "getUserById", "WEB-INF", "pkg.Service"],
+    [
+        *(
+            "",
+            "cart",
+            "v1",
+            "v12",
+            "app.min.js",
+            "tienda1",
+            "@scope",
+            "my-service",
+            "~alice",
+            "getUserById",
+            "WEB-INF",
+            "pkg.Service",
+        ),
+        *("x-amz-content-sha256", "SHA-512", "getV2UserListByName", "getHTTPResponseCodeForURL", "findByIdInIds"),
+    ],
 )
 def test_is_name_for_what_a_programmer_chose(text: str) -> None:
     assert is_name(text)
@@ -178,12 +195,30 @@ def test_is_name_for_what_a_programmer_chose(text: str) -> None:
         "caf\u00e9",
         "x" * 65,
         "aBcDeFgHiJkLmNoPqR",
+        "Ic6MTDqbZPxWpLIavdRDWx",
+        "cus_AbQdXfGhJkWmNp",
+        "a256",
         "a%2fb",
         "..;x",
     ],
 )
 def test_is_name_not_for_data(text: str) -> None:
     assert not is_name(text)
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("items[0][price]", "items[0][price]"),
+        ("items[12][price]", "items[00][price]"),
+        ("address[line1]", "address[line1]"),
+        ("filter[deadbeef1234]", "filter[deadbeef0000]"),
+        ("order1234", "order0000"),
+        ("a b 1", "a a 0"),
+    ],
+)
+def test_bounded_name_keeps_what_a_programmer_chose(name: str, shown: str) -> None:
+    assert shown == bounded_name(name)
 
 
 @pytest.mark.parametrize(
