@@ -15,11 +15,12 @@ class Interval(msgspec.Struct, frozen=True, gc=False):
     high: float
 
 
-class ParameterProfile(msgspec.Struct, frozen=True, gc=False):
+class ParameterProfile(msgspec.Struct, frozen=True, gc=False, omit_defaults=True):
     """What is normal for one parameter, learned from `n` observations.
 
-    `kinds`, `structures`, `values` (digests): the normal ones; None where too many to be one. `surprises` holds -log10 of the
-    chance that the next normal observation fails a check; a check without entry isn't made.
+    `kinds`, `structures`, `values` (digests): the normal ones; None where too many to be one. `complete`: no other value came
+    than those in `values`. `surprises` holds -log10 of the chance that the next normal observation fails a check; a check without
+    entry isn't made.
     """
 
     n: int
@@ -31,6 +32,7 @@ class ParameterProfile(msgspec.Struct, frozen=True, gc=False):
     structures: frozenset[str] | None = None
     symbols: frozenset[str] | None = None
     values: frozenset[str] | None = None
+    complete: bool = False
 
 
 class EndpointProfile(msgspec.Struct, frozen=True, gc=False):

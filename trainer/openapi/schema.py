@@ -13,6 +13,7 @@ from authz_server.engine.finding import FindingCode
 from authz_server.engine.observe import CLASS_NAMES, MAX_TEXT, is_secret
 from authz_server.engine.parameters import FORMLESS
 from authz_server.engine.profile import EndpointProfile, ParameterProfile
+from trainer.openapi.words import INTEGER
 
 __all__ = ["Schema", "is_required", "one_or_all", "progress", "value_schema"]
 
@@ -21,12 +22,24 @@ Schema = dict[str, Any]
 
 _SURE: Final = 2.0
 """Surprise from which on a person would sign for it: a chance of one in a hundred that the next call is otherwise."""
+_LIKELY: Final = 1.0
+"""Surprise from which on a limit is told, if enough values were seen: a chance of one in ten."""
+_MIN_OBSERVED: Final = 20
+"""Values that a limit, pattern or list of values is drawn from; fewer tell too little of the others."""
+_TIMES_EACH: Final = 10
+"""How often each value of a list came on average, where no other one ever did."""
+_MAX_INTEGERS: Final = 12
+_SPARSE: Final = 3
+"""Integers are listed where there are few and wide gaps between them, as between 10, 50 and 100; else a range says it."""
 _MAX_PUNCTUATION: Final = 6
 """Punctuation marks of a pattern; more say nothing."""
 _MAX_FORMS: Final = 3
 """Structures of a pattern."""
 _INSTANT: Final = re.compile(r"0-0-0a0:0:0(?:\.0)?(?:a|[-+]0:0)\Z")
 """The structure of an instant as RFC 3339 writes it, with its zone."""
+_URI: Final = re.compile(r"a(?:\+a)?://")
+"""How the structure of an absolute URI begins."""
+_IPV4: Final = frozenset({"0.0.0.0"})  # noqa: S104  # a structure, not an address
 _TEXTS: Final = frozenset({Kind.EMPTY, Kind.WORD, Kind.UUID, Kind.DATE, Kind.EMAIL, Kind.HEX, Kind.TOKEN, Kind.STRING})
 _FORMLESS: Final = FORMLESS | {Kind.INTEGER, Kind.NUMBER}
 """Kinds whose structure isn't learned."""
@@ -55,15 +68,13 @@ def is_required(profile: EndpointProfile, key: str) -> bool:
 
 def value_schema(key: str, profile: ParameterProfile, vocabulary: Mapping[str, str], *, typed: bool = False) -> Schema:
     """Make the schema of one parameter; `typed`: JSON said the type, else it is a text whose form shows one."""
-    kinds = profile.kinds
-    if not typed and kinds & _TEXTS:
-        kinds &= _TEXTS  # an identifier that is sometimes all digits is a text
+    kinds = _kinds(key, profile, typed=typed)
     types = {_TYPES[kind] for kind in kinds}
     if "number" in types:
         types.discard("integer")
     schema: Schema = {"type": one_or_all(types)} if types else {}
     if types & {"integer", "number"}:
-        _add_range(schema, profile)
+        _add_range(schema, profile, vocabulary)
     if "string" in types:
         _add_text(schema, key, profile, kinds & _TEXTS, vocabulary, sole=types == {"string"})
     if schema.get("enum") in (["false", "true"], ["true"], ["false"]) and not typed:
@@ -71,17 +82,54 @@ def value_schema(key: str, profile: ParameterProfile, vocabulary: Mapping[str, s
     return schema
 
 
+def _kinds(key: str, profile: ParameterProfile, *, typed: bool) -> frozenset[Kind]:
+    """Tell what a value was sent as: an identifier that is sometimes all digits is a text, and so is a number after zeros."""
+    kinds = profile.kinds
+    if typed:
+        by_chance = Kind.HEX in kinds and profile.numbers is None  # such a hash stands for an integer, which JSON tells apart
+        return kinds - {Kind.INTEGER} if by_chance else kinds
+    if kinds & _TEXTS:
+        return kinds & _TEXTS
+    if kinds == {Kind.INTEGER} and (is_secret(key) or _is_padded(profile)):
+        return frozenset({Kind.STRING})
+    return kinds
+
+
+def _is_padded(profile: ParameterProfile) -> bool:
+    """Tell whether integers have zeros before them, as postal codes have."""
+    numbers = profile.numbers
+    return numbers is not None and numbers.low >= 0 and len(f"{numbers.low:.0f}") < profile.lengths.low
+
+
 def one_or_all(types: set[str]) -> str | list[str]:
     """Write one type by itself, several as a list."""
     return min(types) if len(types) == 1 else sorted(types)
 
 
-def _add_range(schema: Schema, profile: ParameterProfile) -> None:
+def _add_range(schema: Schema, profile: ParameterProfile, vocabulary: Mapping[str, str]) -> None:
     interval = profile.numbers
-    if interval is not None and FindingCode.RANGE in profile.surprises:
+    if schema["type"] == "integer" and interval is not None and _is_closed(profile):
+        digests = [f"{INTEGER}{digest}" for digest in profile.values or ()]
+        known = sorted([int(vocabulary[digest]) for digest in digests if digest in vocabulary])
+        all_known = len(known) == len(digests)
+        if all_known and 2 < len(known) <= _MAX_INTEGERS and known[-1] - known[0] >= _SPARSE * len(known):
+            schema["enum"] = known
+            return
+    if interval is not None and _is_told(FindingCode.RANGE, profile):
         schema |= {"minimum": _plain(interval.low), "maximum": _plain(interval.high)}
         if schema["type"] == "integer" and max(-interval.low, interval.high) >= 2**31:
             schema["format"] = "int64"
+
+
+def _is_told(code: FindingCode, profile: ParameterProfile) -> bool:
+    return profile.n >= _MIN_OBSERVED and profile.surprises.get(code, 0.0) >= _LIKELY
+
+
+def _is_closed(profile: ParameterProfile) -> bool:
+    """Tell whether the known values are all: no other one is likely, or none ever came although each of them came often."""
+    amount = profile.surprises.get(FindingCode.VALUE, 0.0)
+    often = profile.n >= max(_MIN_OBSERVED, _TIMES_EACH * len(profile.values or ()))
+    return amount >= _SURE or (amount > 0 and profile.complete and often)
 
 
 def _plain(number: float) -> float:
@@ -93,7 +141,7 @@ def _add_text(
 ) -> None:
     if is_secret(key):
         schema["format"] = "password"
-    elif sole and profile.values and profile.surprises.get(FindingCode.VALUE, 0.0) >= _SURE:
+    elif sole and profile.values and _is_closed(profile):
         known = sorted([vocabulary[digest] for digest in profile.values if digest in vocabulary])
         if len(known) == len(profile.values):
             schema["enum"] = known
@@ -104,7 +152,7 @@ def _add_text(
     form = _format(profile, kinds) if sole else ""
     if form:
         schema["format"] = form
-        if form != "email":
+        if form not in ("email", "uri"):
             return
     _add_lengths(schema, profile)
     pattern = "" if schema.get("format") else _pattern(profile, kinds)
@@ -120,11 +168,15 @@ def _format(profile: ParameterProfile, kinds: frozenset[Kind]) -> str:
     if kinds == {Kind.DATE} and profile.lengths.high == 10:
         return "date"
     instants = profile.structures and all(_INSTANT.match(form) for form in profile.structures)
-    return "date-time" if kinds == {Kind.DATE} and instants else ""
+    if kinds == {Kind.DATE} and instants:
+        return "date-time"
+    if profile.structures and all(_URI.match(form) for form in profile.structures):
+        return "uri"
+    return "ipv4" if profile.structures and profile.structures == _IPV4 and profile.lengths.high <= 15 else ""
 
 
 def _add_lengths(schema: Schema, profile: ParameterProfile) -> None:
-    if FindingCode.LENGTH in profile.surprises:
+    if _is_told(FindingCode.LENGTH, profile):
         if profile.lengths.low:
             schema["minLength"] = int(profile.lengths.low)
         schema["maxLength"] = int(profile.lengths.high)
@@ -132,9 +184,11 @@ def _add_lengths(schema: Schema, profile: ParameterProfile) -> None:
 
 def _pattern(profile: ParameterProfile, kinds: frozenset[Kind]) -> str:
     """Write the structures where they are few, else the character classes; nothing where neither says much."""
-    if FindingCode.CHARACTERS not in profile.surprises or kinds == {Kind.EMPTY}:
+    if not _is_told(FindingCode.CHARACTERS, profile) or kinds == {Kind.EMPTY}:
         return ""
     letters, digits, marks = _classes(profile.classes)
+    if kinds == {Kind.HEX}:
+        letters = letters.replace("z", "f").replace("Z", "F")
     if marks is None:
         return ""
     sure = profile.surprises.get(FindingCode.STRUCTURE, 0.0) >= _SURE

@@ -6,6 +6,7 @@ bundle anyway, those of the user's own document, and a list that the user gives.
 and only values that several callers sent are in an enumeration at all, never those of a parameter with a secret's name.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from string import ascii_lowercase
@@ -16,12 +17,18 @@ from authz_server.engine.errors import SettingError
 from authz_server.engine.model import WorkloadModel
 from authz_server.engine.observe import Observer
 
-__all__ = ["COMMON", "MAX_LENGTH", "names_of", "read_words", "to_vocabulary"]
+__all__ = ["COMMON", "INTEGER", "MAX_LENGTH", "names_of", "read_words", "to_vocabulary"]
 
 MAX_WORDS: Final = 200_000
 MAX_LENGTH: Final = 32
-_TWO_LETTERS: Final = tuple(first + second for first in ascii_lowercase for second in ascii_lowercase)
-"""Countries, languages and states among them; nobody is recognised by two letters."""
+_LETTERS: Final = (*ascii_lowercase, *[first + second for first in ascii_lowercase for second in ascii_lowercase])
+"""Sizes, countries, languages and states among them; nobody is recognised by two letters."""
+INTEGER: Final = "integer "
+"""Stands before the digest where only a number is meant: numbers stand clear in a bundle anyway, texts made of digits don't."""
+_MAX_INTEGER: Final = 10_000
+_LOCALE: Final = re.compile(r"([a-z]{2})-([a-z]{2})\Z")
+_ORDERS: Final = ("{}_asc", "{}_desc", "{}-asc", "{}-desc", "{}:asc", "{}:desc", "{} asc", "{} desc", "-{}", "+{}")
+"""How an order is written that goes by a name."""
 
 COMMON: Final = tuple(
     # What programmers choose between, in nearly every API: nobody is recognised by one of these.
@@ -40,6 +47,7 @@ COMMON: Final = tuple(
     " mastercard amex debit credit transfer red green blue black white yellow orange purple pink brown grey gray light dark"
     " system"
     " en-us en-gb de-de de-at de-ch fr-fr es-es it-it pt-br zh-cn zh-tw ja-jp ko-kr eur usd gbp chf jpy cny aud cad sek nok dkk"
+    " warn trace notice hold processing blocked suspended expired trial basic silver gold platinum"
     " pln czk huf inr brl essential necessary mobile desktop tablet web app ios android email sms phone push post mail".split()
 )
 
@@ -65,17 +73,20 @@ def read_words(file: Path) -> list[str]:
 
 
 def to_vocabulary(observer: Observer, words: Iterable[str], documented: Iterable[str] = ()) -> dict[str, str]:
-    """Map digests to words, to their lower-case, upper-case and capitalised forms, and to nothing at all.
+    """Map digests to words, to their lower-case, upper-case and capitalised forms, and to nothing at all; small integers apart.
 
     Longer ones than `MAX_LENGTH` are left out; not so `documented`, values that a document of the user's lists as they are. Where
     two would have one digest, neither is told.
     """
-    known = [word for word in (*COMMON, *_TWO_LETTERS, *words) if len(word) <= MAX_LENGTH]
+    known = [word for word in (*COMMON, *_LETTERS, *words) if len(word) <= MAX_LENGTH]
     forms = {form for word in known for form in (word, word.lower(), word.upper(), word.capitalize())} | set(documented)
+    forms |= {order.format(word) for word in known if len(word) > 1 for order in _ORDERS}
+    forms |= {f"{one[1]}{mark}{one[2].upper()}" for word in COMMON if (one := _LOCALE.match(word)) for mark in "-_"}
     found: dict[str, str] = {}
     ambiguous = set()
     for form in sorted(forms | {""}):
         digest = observer.text("query:word", form).digest
         if found.setdefault(digest, form) != form:
             ambiguous.add(digest)
-    return {digest: form for digest, form in found.items() if digest not in ambiguous}
+    integers = {f"{INTEGER}{observer.text('query:word', str(n)).digest}": str(n) for n in range(_MAX_INTEGER + 1)}
+    return {digest: form for digest, form in found.items() if digest not in ambiguous} | integers

@@ -16,6 +16,7 @@ from trainer.parameter_learner import ParameterLearner
 from trainer.prior import Prior
 from trainer.support import Quorum
 
+VOCABULARY = to_vocabulary(OBSERVER, ["tea"])
 ALL = {**SURPRISES, FindingCode.CHARACTERS: 3.0, FindingCode.LENGTH: 3.0}
 
 
@@ -26,7 +27,7 @@ def learned(values: list[Any], key: str = "query:x", *, typed: bool = False, tim
             learner.update(OBSERVER.scalar(key, value) if typed else OBSERVER.text(key, value), f"c{n % 7}", n % 32)
     prior, quorum = Prior(), Quorum(windows=2)
     learner.pool(prior, quorum)
-    return value_schema(key, learner.finish(prior, quorum), to_vocabulary(OBSERVER, ["tea"]), typed=typed)
+    return value_schema(key, learner.finish(prior, quorum), VOCABULARY, typed=typed)
 
 
 LEARNED: list[tuple[list[Any], dict[str, Any]]] = [
@@ -53,6 +54,17 @@ LEARNED: list[tuple[list[Any], dict[str, Any]]] = [
     (["0b6e7c1a-5f7d-4c1e-9d53-000000000001"], {"type": "string", "x-enum-size": 1, "format": "uuid"}),
     (["12", "a1"], {"type": "string", "x-enum-size": 2, "minLength": 2, "maxLength": 2, "pattern": "^[a-z0-9]+$"}),
     (["AB-12"], {"type": "string", "x-enum-size": 1, "minLength": 5, "maxLength": 5, "pattern": "^[A-Z]+-[0-9]+$"}),
+    (["01067", "99084"], {"type": "string", "x-enum-size": 2, "minLength": 5, "maxLength": 5, "pattern": "^[0-9]+$"}),
+    (["10", "50", "100"], {"type": "integer", "enum": [10, 50, 100]}),
+    (["price_asc", "-name"], {"type": "string", "enum": ["-name", "price_asc"]}),
+    (["S", "XL"], {"type": "string", "enum": ["S", "XL"]}),
+    (["pt-BR", "en"], {"type": "string", "enum": ["en", "pt-BR"]}),
+    (["10.0.0.7"], {"type": "string", "x-enum-size": 1, "format": "ipv4"}),
+    (
+        ["https://a.example/b"],
+        {"type": "string", "x-enum-size": 1, "format": "uri", "minLength": 19, "maxLength": 19},
+    ),
+    (["deadbeef12"], {"type": "string", "x-enum-size": 1, "minLength": 10, "maxLength": 10, "pattern": "^[a-f0-9]+$"}),
     (["é"], {"type": "string", "x-enum-size": 1, "minLength": 1, "maxLength": 1}),
 ]
 
@@ -69,6 +81,30 @@ def test_texts_become_the_type_that_their_form_shows(values: list[Any], expected
 def test_types_that_json_says_stay_apart() -> None:
     assert learned([7, "7"], "body:/x", typed=True)["type"] == ["integer", "string"]
     assert learned([None, True], "body:/x", typed=True) == {"type": ["boolean", "null"]}
+
+
+def test_a_hash_in_json_is_no_integer_by_chance() -> None:
+    assert learned(["deadbeef12"], "body:/x", typed=True)["type"] == "string"
+    assert learned(["deadbeef12", 7], "body:/x", typed=True)["type"] == ["integer", "string"]
+
+
+def test_digits_that_are_a_secret_are_a_text() -> None:
+    assert learned(["007", "123"], "body:cvc") == {"type": "string", "format": "password", "minLength": 3, "maxLength": 3}
+
+
+def test_few_values_say_nothing_of_others() -> None:
+    assert learned(["zyxw", "tea"], times=5) == {"type": "string"}
+    assert learned(["7", "12"], times=5) == {"type": "integer"}
+
+
+def test_values_are_listed_where_no_other_one_ever_came() -> None:
+    surprises = {FindingCode.VALUE: 1.2}
+    values = frozenset([OBSERVER.text("query:x", word).digest for word in ("open", "closed")])
+    vocabulary = to_vocabulary(OBSERVER, [])
+    profile = word_profile(n=100, surprises=surprises, values=values, complete=True)
+    assert value_schema("query:x", profile, vocabulary) == {"type": "string", "enum": ["closed", "open"]}
+    profile = word_profile(n=100, surprises=surprises, values=values)
+    assert "enum" not in value_schema("query:x", profile, vocabulary)
 
 
 TEXTS = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=20)
