@@ -275,13 +275,16 @@ def _request_body(
             names.setdefault(is_json_name(name), {})[name] = key
 
     def shown(key: str, times: int) -> Schema:
-        if key:
-            return {FACTS: _parameter_facts(key, profile.parameters[key], counted.get(key), calls)}
-        return {FACTS: {"calls": times, "presence": round(times / calls, 4)}} if times and calls else {}
+        told = _parameter_facts(key, profile.parameters[key], counted.get(key), calls) if key else {}
+        if times and calls:
+            there = min(times, calls)
+            told |= {"calls": there, "presence": round(there / calls, 4)}
+        return {FACTS: told} if told else {}
 
-    for typed, keys in names.items():
+    typed = profile.bodies - {BodyKind.NONE} != {BodyKind.XML}
+    for nested, keys in names.items():
         identifier = body_schema_id(endpoint, next(iter(keys)))
-        components[identifier] = body_schema(keys, profile, counted, vocabulary, shown, typed=typed)
+        components[identifier] = body_schema(keys, profile, counted, vocabulary, shown, nested=nested, typed=typed)
     kinds = sorted(kind for kind in profile.bodies if kind is not BodyKind.NONE)
     if not kinds:
         return {}

@@ -29,7 +29,7 @@ def test_a_property_is_required_where_its_siblings_never_come_without_it() -> No
         "body:/l/*/y": facts(10, 30),
         "body:/l/*/t/*": facts(10, 70),
     }
-    schema = body_schema(keys, profile, counted, {}, shown, typed=True)
+    schema = body_schema(keys, profile, counted, {}, shown, nested=True)
     assert schema["required"] == ["a", "l"]
     assert schema["properties"]["a"]["required"] == ["b"]
     assert schema["properties"]["l"]["items"]["required"] == ["x", "y"]
@@ -40,6 +40,30 @@ def test_a_property_is_required_where_its_siblings_never_come_without_it() -> No
 def test_a_place_can_hold_a_value_and_what_is_below() -> None:
     keys = {name: f"body:{name}" for name in ("/a", "/a/b", "", "/*")}
     parameters = {key: parameter_profile(kinds=frozenset({Kind.NULL})) for key in keys.values()}
-    schema = body_schema(keys, endpoint_profile(parameters=parameters), {}, {}, shown, typed=True)
+    schema = body_schema(keys, endpoint_profile(parameters=parameters), {}, {}, shown, nested=True)
     assert schema["type"] == ["array", "null", "object"]
     assert schema["properties"]["a"]["type"] == ["null", "object"]
+
+
+def test_what_comes_in_one_of_several_kinds_is_required_and_the_kinds_are_not() -> None:
+    names = ["/Body/Ask/a", "/Body/Pay/b", "/Body/Pay/c", "/Header/s", "/tags", "/tags/*", "/open"]
+    keys = {name: f"body:{name}" for name in names}
+    ways = [["/Body/Ask/a", "/tags"], ["/Body/Ask/a", "/tags/*"], ["/Body/Pay/b", "/Body/Pay/c", "/tags/*"]]
+    profile = endpoint_profile(
+        parameters={key: parameter_profile() for key in keys.values()},
+        required={"body:/Header/s": 3.0},
+        combinations=frozenset(" ".join(sorted(keys[name] for name in (*way, "/Header/s"))) for way in ways),
+    )
+    times = {"/Body/Ask/a": 70, "/Header/s": 100, "/tags": 60, "/tags/*": 40}
+    counted = {keys[name]: facts(times.get(name, 30), times.get(name, 30)) for name in names}
+    schema = body_schema(keys, profile, counted, {}, shown, nested=True)
+    assert schema["required"] == ["Body", "Header", "tags"]
+    assert "required" not in schema["properties"]["Body"]
+    assert schema["properties"]["Body"]["properties"]["Pay"]["required"] == ["b", "c"]
+    assert schema["properties"]["tags"]["x"] == ("body:/tags", 100)
+
+
+def test_texts_of_a_format_without_types_are_typed_by_their_form() -> None:
+    profile = endpoint_profile(parameters={"body:/a": parameter_profile(kinds=frozenset({Kind.INTEGER, Kind.HEX}))})
+    schemas = [body_schema({"/a": "body:/a"}, profile, {}, {}, shown, nested=True, typed=typed) for typed in (True, False)]
+    assert [schema["properties"]["a"]["type"] for schema in schemas] == [["integer", "string"], "string"]
