@@ -3,6 +3,8 @@
 words     which digests of enumerations can be read, and as what
 schema    what is normal for a parameter -> its JSON schema
 body      the parameters of a body -> one JSON schema
+media     content types -> the media types that can be read
+request_body  the bodies of an endpoint -> what was sent, by media type
 security  credentials -> security schemes
 document  a workload's model and description -> its document
 text      a document -> YAML or JSON, the same one the same bytes

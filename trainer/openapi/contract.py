@@ -127,6 +127,9 @@ class _Reader:
         for name, content in _mapping(body.get("content")).items():
             media.add(str(name))
             self._add_body(_mapping(content).get("schema"), str(name), fields)
+        taken_apart = self._follow(operation.get("x-graphql"))
+        for name, inner in _mapping(taken_apart.get("properties")).items():
+            fields[f"graphql:{name}"] = self._field(self._follow(inner), required=name in _list(taken_apart.get("required")))
         if self._old and media:
             media = {str(name) for name in _list(operation.get("consumes") or self._document.get("consumes"))} or media
         responses = {

@@ -15,9 +15,7 @@ from authz_server.engine.evidence import MAX_SURPRISE
 from authz_server.engine.finding import FindingCode
 from authz_server.engine.model import WorkloadModel
 from authz_server.engine.pointer import (
-    body_schema_id,
     is_credential,
-    is_json_name,
     operation_id,
     parameter_id,
     path_names,
@@ -27,25 +25,18 @@ from authz_server.engine.pointer import (
 from authz_server.engine.profile import EndpointProfile, ParameterProfile
 from trainer.description import Description, EndpointFacts, ParameterFacts, ResponseFacts, Spread
 from trainer.openapi.body import body_schema
+from trainer.openapi.request_body import content, graphql_parameters, is_of_graphql, reference
 from trainer.openapi.schema import Schema, is_required, progress, value_schema
 from trainer.openapi.security import requirements, security_schemes
 
-__all__ = ["FACTS", "OPENAPI", "TEMPLATE", "to_document"]
+__all__ = ["FACTS", "GRAPHQL", "OPENAPI", "TEMPLATE", "to_document"]
 
 OPENAPI: Final = "3.1.0"
 FACTS: Final = "x-meshwarden"
 TEMPLATE: Final = "x-meshwarden-template"
+GRAPHQL: Final = "x-graphql"
+"""Refers to what GraphQL documents select, with which arguments."""
 
-_MEDIA: Final = {
-    "json": "application/json",
-    "form": "application/x-www-form-urlencoded",
-    "multipart": "multipart/form-data",
-    "xml": "application/xml",
-    "graphql": "application/json",
-    "grpc": "application/grpc",
-    "protobuf": "application/x-protobuf",
-}
-"""Media type by BodyKind: the usual one, since what was sent exactly isn't kept; anything else is `*/*`."""
 _UNSAID: Final = re.compile(
     # Sent by clients of any API in their own interest; OpenAPI ignores three of them.
     r"accept(?:-.*)?|user-agent|content-(?:type|encoding|language)|sec-.*|dnt|origin|referer|pragma|cache-control|priority"
@@ -202,12 +193,15 @@ def _operation(
     references = _own_parameters(endpoint, profile, facts, components["parameters"], vocabulary)
     if facts is not None:
         listed = [key for key in sorted(facts.parameters) if _is_listed(key, facts, model.shared)]
-        references += [_reference("parameters", parameter_id(endpoint, *key.split(":", 1))) for key in listed]
+        references += [reference("parameters", parameter_id(endpoint, *key.split(":", 1))) for key in listed]
     if references:
         operation["parameters"] = references
     body = _request_body(endpoint, profile, facts, components["schemas"], vocabulary)
     if body:
         operation["requestBody"] = body
+    taken_apart = [name for name in components["schemas"] if name == f"fields.{operation_id(endpoint)}"]
+    if taken_apart and BodyKind.GRAPHQL in profile.bodies:
+        operation[GRAPHQL] = reference("schemas", taken_apart[0])
     operation["responses"] = _responses(facts)
     security = requirements(facts, components["securitySchemes"])
     if security:
@@ -225,21 +219,17 @@ def _tag(endpoint: str) -> str:
     return names[0] if names else "root"
 
 
-def _reference(section: str, identifier: str) -> dict[str, str]:
-    return {"$ref": f"#/components/{section}/{identifier}"}
-
-
 def _own_parameters(
     endpoint: str,
     profile: EndpointProfile,
     facts: EndpointFacts | None,
     components: dict[str, Any],
     vocabulary: Mapping[str, str],
-) -> list[dict[str, str]]:
+) -> list[dict[str, Any]]:
     calls = facts.taught if facts is not None else profile.n
     counted = facts.parameters if facts is not None else {}
     names = path_names(endpoint)
-    references = []
+    references: list[dict[str, Any]] = []
     for position, name in names.items():
         key = f"path:{position}"
         identifier = parameter_id(endpoint, "path", name)
@@ -248,15 +238,26 @@ def _own_parameters(
             components[identifier] = {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
         else:
             components[identifier] = _parameter(key, name, one, counted.get(key), calls, vocabulary, required=True)
-        references.append(_reference("parameters", identifier))
-    for key, one in sorted(profile.parameters.items()):
-        location, _, name = key.partition(":")
-        if location == "query":
-            required = is_required(profile, key)
-            identifier = parameter_id(endpoint, location, name)
-            components[identifier] = _parameter(key, name, one, counted.get(key), calls, vocabulary, required)
-            references.append(_reference("parameters", identifier))
+        references.append(reference("parameters", identifier))
+    queried = {key.partition(":")[2]: key for key in profile.parameters if key.startswith("query:")}
+    graphql = "operation/depth" in queried
+    of_graphql = {name: key for name, key in queried.items() if graphql and (is_of_graphql(name) or name.startswith("variables"))}
+    for name, key in sorted(queried.items()):
+        required = is_required(profile, key)
+        identifier = parameter_id(endpoint, "query", name)
+        one = profile.parameters[key]
+        components[identifier] = _parameter(key, name, one, counted.get(key), calls, vocabulary, required)
+        if name not in of_graphql:
+            references.append(reference("parameters", identifier))
+    if of_graphql:
+        return references + graphql_parameters(
+            of_graphql, lambda keys: body_schema(keys, profile, counted, vocabulary, _bare, nested=True)
+        )
     return references
+
+
+def _bare(_key: str, _calls: int) -> Schema:
+    return {}
 
 
 def _request_body(
@@ -268,11 +269,6 @@ def _request_body(
 ) -> dict[str, Any]:
     calls = facts.taught if facts is not None else profile.n
     counted = facts.parameters if facts is not None else {}
-    names: dict[bool, dict[str, str]] = {}
-    for key in profile.parameters:
-        location, _, name = key.partition(":")
-        if location == "body":
-            names.setdefault(is_json_name(name), {})[name] = key
 
     def shown(key: str, times: int) -> Schema:
         told = _parameter_facts(key, profile.parameters[key], counted.get(key), calls) if key else {}
@@ -281,27 +277,14 @@ def _request_body(
             told |= {"calls": there, "presence": round(there / calls, 4)}
         return {FACTS: told} if told else {}
 
-    typed = profile.bodies - {BodyKind.NONE} != {BodyKind.XML}
-    for nested, keys in names.items():
-        identifier = body_schema_id(endpoint, next(iter(keys)))
-        components[identifier] = body_schema(keys, profile, counted, vocabulary, shown, nested=nested, typed=typed)
-    kinds = sorted(kind for kind in profile.bodies if kind is not BodyKind.NONE)
-    if not kinds:
+    sent = content(endpoint, profile, facts, components, vocabulary, shown)
+    if not sent:
         return {}
-    content = {_MEDIA.get(kind.value, "*/*"): {"schema": _media_schema(endpoint, kind, names)} for kind in kinds}
-    body: dict[str, Any] = {"content": content, "required": BodyKind.NONE not in profile.bodies}
+    body: dict[str, Any] = {"content": sent, "required": BodyKind.NONE not in profile.bodies}
     if facts is not None:
         counts = {kind.value: count for kind, count in sorted(facts.bodies.items())}
         body[FACTS] = {"calls": counts, **_spread("bytes", facts.body_size)}
     return body
-
-
-def _media_schema(endpoint: str, kind: BodyKind, names: Mapping[bool, Mapping[str, str]]) -> Schema:
-    flat = kind.value in ("form", "multipart")
-    typed = not flat if (not flat) in names else flat
-    if kind is BodyKind.OPAQUE or typed not in names:
-        return {}
-    return _reference("schemas", body_schema_id(endpoint, next(iter(names[typed]))))
 
 
 def _responses(facts: EndpointFacts | None) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from authz_server.engine.endpoint import WILDCARD
 from authz_server.engine.errors import SettingError
 from authz_server.engine.model import WorkloadModel
 from authz_server.engine.observe import Observer
+from trainer.openapi.media import MEDIA
 
 __all__ = ["COMMON", "INTEGER", "MAX_LENGTH", "names_of", "read_words", "to_vocabulary"]
 
@@ -80,6 +81,7 @@ def to_vocabulary(observer: Observer, words: Iterable[str], documented: Iterable
     """
     known = [word for word in (*COMMON, *_LETTERS, *words) if len(word) <= MAX_LENGTH]
     forms = {form for word in known for form in (word, word.lower(), word.upper(), word.capitalize())} | set(documented)
+    forms |= set(MEDIA)
     forms |= {order.format(word) for word in known if len(word) > 1 for order in _ORDERS}
     forms |= {f"{one[1]}{mark}{one[2].upper()}" for word in COMMON if (one := _LOCALE.match(word)) for mark in "-_"}
     found: dict[str, str] = {}
