@@ -5,7 +5,8 @@ value, credential or status that isn't as documented. Templates match by their p
 documented template also covers names, and a name is taken for used where it may be behind a learned template.
 """
 
-from collections.abc import Iterator
+import re
+from collections.abc import Collection, Iterator
 from enum import StrEnum
 from typing import Final
 
@@ -16,6 +17,9 @@ from trainer.openapi.conflict import conflicts
 from trainer.openapi.contract import Contract, Field, Operation
 
 __all__ = ["Disagreement", "DisagreementKind", "disagreements", "to_lines"]
+
+
+_INDEX: Final = re.compile(r"\[[0-9]*\]")
 
 
 class DisagreementKind(StrEnum):
@@ -119,8 +123,10 @@ def _of_endpoint(endpoint: str, ours: Operation, theirs: Operation) -> Iterator[
             yield Disagreement(kind.DEPRECATED, endpoint, key, calls=field.calls)
         for seen, documented in conflicts(key, field, said):
             yield Disagreement(kind.CONTRADICTING, endpoint, key, seen, documented, field.calls or ours.calls)
+    all_seen = {*ours.fields, *[_INDEX.sub("[*]", key) for key in ours.fields]}
+    unseen = {key for key in theirs.fields if key not in all_seen and not _may_be_seen(key, all_seen)}
     for key, said in sorted(theirs.fields.items()):
-        if key not in ours.fields and not _may_be_seen(key, ours.fields):
+        if key in unseen and _is_listed(key, unseen):
             if said.required and (not key.startswith("body:") or ours.media):
                 yield Disagreement(kind.CONTRADICTING, endpoint, key, "never there", "required", ours.calls)
             else:
@@ -134,15 +140,31 @@ def _of_endpoint(endpoint: str, ours: Operation, theirs: Operation) -> Iterator[
 
 def _lookup(key: str, documented: dict[str, Field]) -> Field | None:
     """Find what is said of a value; of a property by name, else of all of a map."""
-    if key in documented or not key.startswith("body:/"):
-        return documented.get(key)
-    head, _, _ = key.rpartition("/")
-    return documented.get(f"{head}/{WILDCARD}")
+    for one in (key, _INDEX.sub("[*]", key)):
+        if one in documented:
+            return documented[one]
+    key = _INDEX.sub("[*]", key)
+    head, part = _parted(key)
+    if part == "[*]":  # an array is also documented as one value that comes several times
+        return documented.get(head)
+    return documented.get(f"{head}{part[0]}{WILDCARD}{']' if part[0] == '[' else ''}") if part else None
+
+
+def _parted(key: str) -> tuple[str, str]:
+    """Part a key into what holds a value and the value's own part; nothing where nothing holds it."""
+    at = key.rfind("/") if key.startswith("body:/") else key.rfind("[") if key.endswith("]") else -1
+    return (key[:at], key[at:]) if at > 0 else (key, "")
 
 
 def _is_covered(key: str, documented: dict[str, Field]) -> bool:
     """Tell whether a value stands below one of which the document doesn't say what it holds."""
-    if not key.startswith("body:"):
+    if not key.startswith("body:/"):
+        holder = _parted(_INDEX.sub("[*]", key))
+        while holder[1]:
+            if holder[0] in documented:
+                said = documented[holder[0]]
+                return said.is_open or ("object" in said.types and not _is_said(holder[0], documented))
+            holder = _parted(holder[0])
         return False
     parts = key.split("/")
     above = ["/".join(parts[:end]) for end in range(len(parts), 0, -1)]
@@ -151,12 +173,30 @@ def _is_covered(key: str, documented: dict[str, Field]) -> bool:
     return any(one in documented and documented[one].is_open for one in above)
 
 
-def _may_be_seen(key: str, seen: dict[str, Field]) -> bool:
+def _is_said(holder: str, documented: dict[str, Field]) -> bool:
+    return any(one.startswith(f"{holder}[") for one in documented)
+
+
+def _may_be_seen(key: str, seen: Collection[str]) -> bool:
     """Tell whether a documented value may be among what was seen: containers, names that look like data, maps."""
-    if not key.startswith("body:"):
-        return False
-    head, _, _ = key.rpartition("/")
-    return any(one.startswith((f"{key}/", f"{head}/{WILDCARD}")) for one in seen) or (key == "body:")
+    head, part = _parted(key)
+    if part == "[*]" and head in seen:
+        return True
+    if part[1:].startswith(WILDCARD):
+        return any(one.startswith(f"{head}{part[0]}") for one in seen)
+    if not key.startswith("body:/"):
+        return key in seen or key == "body:" or any(one.startswith(f"{key}[") for one in seen)
+    return any(one.startswith((f"{key}/", f"{head}/{WILDCARD}")) for one in seen)
+
+
+def _is_listed(key: str, unseen: Collection[str]) -> bool:
+    """Tell whether what was never seen is told by itself: not where what holds it wasn't either."""
+    holder = _parted(key)
+    while holder[1]:
+        if holder[0] in unseen:
+            return False
+        holder = _parted(holder[0])
+    return True
 
 
 def _of_statuses(endpoint: str, ours: Operation, theirs: Operation) -> Iterator[Disagreement]:

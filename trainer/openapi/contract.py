@@ -173,6 +173,8 @@ class _Reader:
         field = self._field(self._follow(schema), required=required, facts=parameter)
         deprecated = field.deprecated or parameter.get("deprecated") is True
         fields[f"{location}:{name}"] = msgspec.structs.replace(field, deprecated=deprecated)
+        if location == "query" and not contents:
+            self._walk_pairs(schema, f"query:{name}", fields, depth=0)
 
     def _add_body(self, schema: object, media: str, fields: dict[str, Field]) -> None:
         if media.partition(";")[0].strip() in _FORMS:
@@ -180,6 +182,7 @@ class _Reader:
             needed = _list(whole.get("required"))
             for name, inner in self._properties(whole, 0).items():
                 fields[f"body:{name}"] = self._field(self._follow(inner), required=name in needed)
+                self._walk_pairs(inner, f"body:{name}", fields, depth=0)
         else:
             self._walk(schema, "", fields, required=True, depth=0)
 
@@ -204,6 +207,22 @@ class _Reader:
             self._walk(node["items"], f"{pointer}/*", fields, required=False, depth=depth + 1)
         if isinstance(rest, Mapping) and rest:
             self._walk(rest, f"{pointer}/{WILDCARD}", fields, required=False, depth=depth + 1)
+
+    def _walk_pairs(self, schema: object, key: str, fields: dict[str, Field], *, depth: int) -> None:
+        """Add what is below a value that is sent as pairs, as `address[city]`, `items[*][id]` and `metadata[{*}]`."""
+        if depth > _MAX_DEPTH:
+            self.notes.append(f"deeper than {_MAX_DEPTH} levels, or without end: {cut(key)}")
+            return
+        node = self._follow(schema)
+        below = {f"{key}[{name}]": inner for name, inner in self._properties(node, 0).items()}
+        for one in (node, *self._choices(node)):
+            if isinstance(one.get("items"), Mapping):
+                below[f"{key}[*]"] = one["items"]
+            if isinstance(one.get("additionalProperties"), Mapping):
+                below[f"{key}[{WILDCARD}]"] = one["additionalProperties"]
+        for name, inner in below.items():
+            fields[name] = self._field(self._follow(inner), required=False)
+            self._walk_pairs(inner, name, fields, depth=depth + 1)
 
     def _parts(self, node: _Node, depth: int) -> Iterator[_Node]:
         """A schema and all that it is composed of by `allOf`."""

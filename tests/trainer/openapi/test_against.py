@@ -140,3 +140,46 @@ def test_it_is_said_by_kind() -> None:
     assert lines[1].startswith("  POST /pay  (")
     assert lines[2] == "note: not followed: x"
     assert to_lines([], ()) == ["no disagreement"]
+
+
+def pairs(properties: dict[str, Any]) -> Contract:
+    schema = {"type": "object", "properties": properties}
+    body = {"content": {"application/x-www-form-urlencoded": {"schema": schema}}}
+    created = {"anyOf": [{"type": "object", "properties": {"gte": {"type": "integer"}}}, {"type": "integer"}]}
+    parameters = [{"name": "created", "in": "query", "style": "deepObject", "schema": created}]
+    return to_contract({"openapi": "3.0.0", "paths": {"/a": {"post": {"requestBody": body, "parameters": parameters}}}})
+
+
+CITY: dict[str, Any] = {"type": "object", "properties": {"city": {"type": "string", "maxLength": 9}, "zip": {"type": "string"}}}
+MAP: dict[str, Any] = {"type": "object", "additionalProperties": {"type": "string"}}
+LIST: dict[str, Any] = {"type": "array", "items": {"type": "object", "properties": {"price": {"type": "string"}}}}
+
+
+def test_objects_and_arrays_that_are_sent_as_pairs_are_the_documented_ones() -> None:
+    names = ["address[city]", "metadata[order_id]", "items[0][price]", "items[00][price]", "expand[]", "tags"]
+    fields = {f"body:{name}": Field(frozenset({"string"}), calls=7) for name in names}
+    seen = Operation({**fields, "query:created[gte]": Field(frozenset({"integer"}), calls=7)}, calls=7)
+    words = {"type": "array", "items": {"type": "string"}}
+    documented = pairs({"address": CITY, "metadata": MAP, "items": LIST, "expand": words, "tags": words, "card": CITY})
+    told = disagreements(Contract("a", {"POST /a": seen}), documented)
+    assert [(one.kind.value, one.what) for one in told] == [("unused", "body:address[zip]"), ("unused", "body:card")]
+
+
+def test_a_documented_map_is_used_where_any_of_its_names_is() -> None:
+    schema = {"type": "object", "properties": {"m": MAP, "unseen": MAP}}
+    body = {"content": {"application/json": {"schema": schema}}}
+    documented = to_contract({"openapi": "3.0.0", "paths": {"/a": {"post": {"requestBody": body}}}})
+    seen = Operation({"body:": Field(), "body:/m": Field(), "body:/m/x": Field(frozenset({"string"}))}, calls=7)
+    told = disagreements(Contract("a", {"POST /a": seen}), documented)
+    assert [(one.kind.value, one.what) for one in told] == [("unused", "body:/unseen")]
+
+
+def test_what_is_sent_as_pairs_and_is_not_documented_is_told() -> None:
+    fields = {"body:address[zip]": Field(frozenset({"string"}), calls=7), "body:address[city]": Field(max_length=30, calls=7)}
+    documented = pairs({"address": {"type": "object", "properties": {"city": {"type": "string", "maxLength": 9}}}})
+    told = disagreements(Contract("a", {"POST /a": Operation(fields, calls=7)}), documented)
+    assert [(one.kind.value, one.what) for one in told] == [
+        ("undocumented", "body:address[zip]"),
+        ("unused", "query:created"),
+        ("contradicting", "body:address[city]"),
+    ]
