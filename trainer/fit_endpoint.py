@@ -5,6 +5,8 @@ like data: many distinct ones below the same parent, few repeats, same continuat
 and their counts, and the number of paths kept is bounded: beyond the limit those with the smallest hashes stay, exactly counted.
 """
 
+import re
+from collections import Counter as Tally
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from hashlib import blake2b
@@ -22,6 +24,10 @@ _MIN_DISTINCT: Final = 8
 """Names below one parent, alike in what follows, before they can be data."""
 _MANY_DISTINCT: Final = 200
 """Names below one parent that no programmer chose."""
+_MANY_ALIKE: Final = 24
+_MOST: Final = 0.75
+"""Names below one parent of which most have the same name below them, from which on they are data."""
+_NUMBER: Final = re.compile(r"[0-9]+\Z")
 _NEW_RATE: Final = 0.02
 """Share of calls that bring a name seen once, from which on the names are data (Good-Turing)."""
 _AHEAD: Final = 10
@@ -159,10 +165,11 @@ class _Node:
         for group in self._alike():
             chosen = self._chosen(group)
             data = [token for token in group if token not in chosen]
-            if len(data) >= _MIN_DISTINCT and _behaves_like_data([self.children[token] for token in data]):
-                merged = self.children.setdefault(WILDCARD, _Node())
-                for token in data:
-                    merged.merge(self.children.pop(token))
+            nodes = [self.children[token] for token in data]
+            if len(data) < _MIN_DISTINCT or not (_behaves_like_data(nodes) or _alike_below(nodes)):
+                data = _numbered(data)
+            for token in data:
+                self.children.setdefault(WILDCARD, _Node()).merge(self.children.pop(token))
         for child in self.children.values():
             child.collapse()
 
@@ -178,7 +185,11 @@ class _Node:
         return chosen
 
     def _alike(self) -> list[list[str]]:
-        """Group the named children by what follows them, directly or, where data follow, behind these."""
+        """Group the named children by what follows them, directly or, where data follow, behind these.
+
+        The most called one of a group stands for it: were all its members' continuations, a few that have something in common
+        with two groups would make one of them.
+        """
         groups: list[tuple[set[str], set[str], list[str]]] = []
         names = [token for token in self.children if token not in (WILDCARD, "")]
         for token in sorted(names, key=lambda t: (-self.children[t].total.count, t)):
@@ -186,8 +197,6 @@ class _Node:
             follows, behind = child.follows(), child.behind()
             for known, known_behind, group in groups:
                 if _overlap(known, follows) or _overlap(known_behind, behind):
-                    known |= follows
-                    known_behind |= behind
                     group.append(token)
                     break
             else:
@@ -214,6 +223,21 @@ class _Node:
         for token, child in self.children.items():
             found += child.endpoints((*prefix, token))
         return found
+
+
+def _alike_below(children: list[_Node]) -> bool:
+    """Tell whether there are more of the same sub-trees than a programmer writes: below most of them stands the same name."""
+    if len(children) < _MANY_ALIKE:
+        return False
+    counts = Tally([token for child in children for token in child.children if token not in (WILDCARD, "")])
+    return any(count >= _MOST * len(children) for count in counts.values())
+
+
+def _numbered(tokens: list[str]) -> list[str]:
+    """List the names that go on with many numbers, as `node-0` to `node-29`; versions are no data."""
+    stems = {token: _NUMBER.sub("", token) for token in tokens if _NUMBER.search(token)}
+    counts = Tally(stems.values())
+    return sorted([token for token, stem in stems.items() if counts[stem] >= _MIN_DISTINCT and stem.lower() != "v"])
 
 
 def _overlap(one: set[str], other: set[str]) -> bool:

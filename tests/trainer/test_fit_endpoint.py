@@ -117,6 +117,34 @@ def test_names_that_all_repeat_are_names_above_data_too() -> None:
     assert learned(paths) == sorted(f"GET /{area}/{{*}}" for area in SLUGS)
 
 
+def test_a_great_many_of_the_same_sub_trees_are_data_however_often_they_come() -> None:
+    paths = [f"/namespaces/{name}/{kind}" for name in MANY[:30] for kind in ("pods", "events")]
+    assert learned(paths, repeat=30) == ["GET /namespaces/{*}/events", "GET /namespaces/{*}/pods"]
+    assert len(learned([path for path in paths if MANY[12] not in path][:40], repeat=30)) == 40
+
+
+def test_many_numbers_after_the_same_name_are_data_and_versions_are_not() -> None:
+    assert learned([f"/leases/node-{number}" for number in range(8)], repeat=30) == ["GET /leases/{*}"]
+    assert len(learned([f"/v{number}/a" for number in range(8)], repeat=30)) == 8
+
+
+def test_what_a_few_have_in_common_with_two_groups_does_not_make_them_one() -> None:
+    made = EndpointLearner()
+    for number, word in enumerate(MANY):
+        for path in (
+            f"/{word}/",
+            "/feed/",
+            "/feed/atom/",
+            f"/de/{word}/",
+            f"/de/tag/{word}",
+            f"/tag/{word}",
+            f"/a/{word}/{word}/b",
+        ):
+            made.update(call("GET", path), f"c{number}")
+    endpoints = ["GET /a/{*}/{*}/b", "GET /de/tag/{*}", "GET /de/{*}/", "GET /tag/{*}", "GET /{*}/"]
+    assert set(endpoints) <= set(made.finish(NOBODY)[0])
+
+
 def test_one_caller_makes_no_endpoint_however_often_it_calls() -> None:
     made = learner(["/cart"])
     for _ in range(1_000):
