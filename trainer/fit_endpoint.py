@@ -15,6 +15,7 @@ from typing import Final, Protocol
 from authz_server.engine.call import CONNECTION
 from authz_server.engine.endpoint import WILDCARD
 from authz_server.engine.observe import MAX_NAME, is_name
+from trainer.locale_codes import is_locale
 from trainer.support import UNSEEN, Quorum, Support, add_support, rare_callers, sprayed, to_support
 
 __all__ = ["MAX_PATHS", "EndpointLearner", "Tokens"]
@@ -28,6 +29,8 @@ _MANY_ALIKE: Final = 24
 _MOST: Final = 0.75
 """Names below one parent of which most have the same name below them, from which on they are data."""
 _NUMBER: Final = re.compile(r"[0-9]+\Z")
+_MIN_LOCALES: Final = 3
+"""Languages below one parent, alike in what follows, from which on they are data: two letters may also be a word."""
 _NEW_RATE: Final = 0.02
 """Share of calls that bring a name seen once, from which on the names are data (Good-Turing)."""
 _AHEAD: Final = 10
@@ -167,7 +170,7 @@ class _Node:
             data = [token for token in group if token not in chosen]
             nodes = [self.children[token] for token in data]
             if len(data) < _MIN_DISTINCT or not (_behaves_like_data(nodes) or _alike_below(nodes)):
-                data = _numbered(data)
+                data = _numbered(data) or _locales(data)
             for token in data:
                 self.children.setdefault(WILDCARD, _Node()).merge(self.children.pop(token))
         for child in self.children.values():
@@ -201,7 +204,7 @@ class _Node:
                     break
             else:
                 groups.append((follows, behind, [token]))
-        return [group for _, _, group in groups if len(group) >= _MIN_DISTINCT]
+        return [group for _, _, group in groups]
 
     def follows(self) -> set[str]:
         """Name what follows: methods, if a path ends here, and the next names."""
@@ -238,6 +241,12 @@ def _numbered(tokens: list[str]) -> list[str]:
     stems = {token: _NUMBER.sub("", token) for token in tokens if _NUMBER.search(token)}
     counts = Tally(stems.values())
     return sorted([token for token, stem in stems.items() if counts[stem] >= _MIN_DISTINCT and stem.lower() != "v"])
+
+
+def _locales(tokens: list[str]) -> list[str]:
+    """List the names that are languages, with or without a script or country, as `de` and `pt-BR`."""
+    found = [token for token in tokens if is_locale(token)]
+    return found if len(found) >= _MIN_LOCALES else []
 
 
 def _overlap(one: set[str], other: set[str]) -> bool:

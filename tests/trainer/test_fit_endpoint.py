@@ -49,6 +49,8 @@ CASES: list[tuple[str, list[str], list[str]]] = [
     ("a double slash", ["/a/b", "//a/b", "/a//b"], ["GET /a/b", "GET /a//b", "GET //a/b"]),
     ("an encoded slash", ["/a/b", "/a%2Fb"], ["GET /a/b", "GET /{*}"]),
     ("few names", [f"/shop/{name}" for name in SLUGS[:7]], [f"GET /shop/{name}" for name in SLUGS[:7]]),
+    ("locales", [f"/{locale}/help" for locale in ("de", "en-US", "pt_BR", "zh-Hans")], ["GET /{*}/help"]),
+    ("names as short as locales", ["/de/help", "/en/help", "/up/help"], ["GET /de/help", "GET /en/help", "GET /up/help"]),
     ("a great many names", [f"/shop/{name}" for name in MANY], ["GET /shop/{*}"]),
     (
         "data below data",

@@ -13,6 +13,7 @@ from authz_server.engine.finding import FindingCode
 from authz_server.engine.observe import CLASS_NAMES, MAX_TEXT, is_secret
 from authz_server.engine.parameters import FORMLESS
 from authz_server.engine.profile import EndpointProfile, ParameterProfile
+from trainer.look import to_length_bucket
 from trainer.openapi.words import INTEGER
 
 __all__ = ["Schema", "is_required", "one_or_all", "progress", "value_schema"]
@@ -40,6 +41,8 @@ _INSTANT: Final = re.compile(r"0-0-0a0:0:0(?:\.0)?(?:a|[-+]0:0)\Z")
 _URI: Final = re.compile(r"a(?:\+a)?://")
 """How the structure of an absolute URI begins."""
 _IPV4: Final = frozenset({"0.0.0.0"})  # noqa: S104  # a structure, not an address
+_OF_HASHES: Final = frozenset({to_length_bucket(64), to_length_bucket(96), to_length_bucket(128)})
+"""How the lengths of SHA-256, SHA-384 and SHA-512 are counted, which beyond 64 is by twos and fours."""
 _TEXTS: Final = frozenset({Kind.EMPTY, Kind.WORD, Kind.UUID, Kind.DATE, Kind.EMAIL, Kind.HEX, Kind.TOKEN, Kind.STRING})
 _FORMLESS: Final = FORMLESS | {Kind.INTEGER, Kind.NUMBER}
 """Kinds whose structure isn't learned."""
@@ -154,7 +157,7 @@ def _add_text(
         schema["format"] = form
         if form not in ("email", "uri"):
             return
-    _add_lengths(schema, profile)
+    _add_lengths(schema, profile, kinds)
     pattern = "" if schema.get("format") else _pattern(profile, kinds)
     if pattern:
         schema["pattern"] = pattern
@@ -175,11 +178,12 @@ def _format(profile: ParameterProfile, kinds: frozenset[Kind]) -> str:
     return "ipv4" if profile.structures and profile.structures == _IPV4 and profile.lengths.high <= 15 else ""
 
 
-def _add_lengths(schema: Schema, profile: ParameterProfile) -> None:
+def _add_lengths(schema: Schema, profile: ParameterProfile, kinds: frozenset[Kind]) -> None:
     if _is_told(FindingCode.LENGTH, profile):
         if profile.lengths.low:
             schema["minLength"] = int(profile.lengths.low)
-        schema["maxLength"] = int(profile.lengths.high)
+        alike = kinds == {Kind.HEX} and (profile.lengths.low, profile.lengths.high) in _OF_HASHES
+        schema["maxLength"] = int(profile.lengths.low if alike else profile.lengths.high)
 
 
 def _pattern(profile: ParameterProfile, kinds: frozenset[Kind]) -> str:

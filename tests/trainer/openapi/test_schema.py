@@ -65,6 +65,7 @@ LEARNED: list[tuple[list[Any], dict[str, Any]]] = [
         {"type": "string", "x-enum-size": 1, "format": "uri", "minLength": 19, "maxLength": 19},
     ),
     (["deadbeef12"], {"type": "string", "x-enum-size": 1, "minLength": 10, "maxLength": 10, "pattern": "^[a-f0-9]+$"}),
+    (["1f" * 32], {"type": "string", "x-enum-size": 1, "minLength": 64, "maxLength": 64, "pattern": "^[a-f0-9]+$"}),
     (["é"], {"type": "string", "x-enum-size": 1, "minLength": 1, "maxLength": 1}),
 ]
 
