@@ -26,7 +26,8 @@ __all__ = [
 
 def value_in_words(parameter: Parameter, profile: ParameterProfile) -> tuple[str, str]:
     """Tell of a value that isn't among the known ones."""
-    return _shown(parameter), f"one of {len(profile.values or ())} known values"
+    known = len(profile.values or ())
+    return _shown(parameter), f"one of {known} known values" if known > 1 else "always the same value"
 
 
 def type_in_words(parameter: Parameter, profile: ParameterProfile) -> tuple[str, str]:
@@ -42,8 +43,12 @@ def characters_in_words(parameter: Parameter, profile: ParameterProfile) -> tupl
 
 def length_in_words(parameter: Parameter, profile: ParameterProfile) -> tuple[str, str]:
     """Tell of a length outside the normal ones."""
-    seen = f"{parameter.length} characters" if parameter.number is None else _shown(parameter)
-    return seen, f"{_between(profile.lengths)} characters long"
+    seen = _characters(f"{parameter.length}") if parameter.number is None else _shown(parameter)
+    return seen, f"{_characters(_between(profile.lengths))} long"
+
+
+def _characters(how_many: str) -> str:
+    return f"{how_many} character{'' if how_many == '1' else 's'}"
 
 
 def range_in_words(parameter: Parameter, profile: ParameterProfile) -> tuple[str, str]:
@@ -54,7 +59,8 @@ def range_in_words(parameter: Parameter, profile: ParameterProfile) -> tuple[str
 
 def structure_in_words(parameter: Parameter, profile: ParameterProfile) -> tuple[str, str]:
     """Tell of a text that is put together in another way."""
-    return _shown(parameter), f"of the form {_or(sorted(profile.structures or (), key=_by_length)[:4])}"
+    forms = sorted(profile.structures or (), key=_by_length)[:4]
+    return _shown(parameter), f"of the form {_or(forms)}" if forms else "no text of any form"
 
 
 def symbols_in_words(parameter: Parameter, profile: ParameterProfile) -> tuple[str, str]:

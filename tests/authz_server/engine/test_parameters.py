@@ -1,5 +1,7 @@
 """The point model: which Surprise for which oddity, and in which words (through `to_finding`, as a person reads them)."""
 
+from typing import Any
+
 import msgspec
 import pytest
 from hypothesis import given, settings
@@ -175,6 +177,24 @@ def test_finding_in_words(made: Call, text: str) -> None:
 def test_structure_in_words() -> None:
     surprise = score_parameter(parameter("query:color", "a-b"), word_profile(classes=1 | 1 << 19))[0]
     assert to_finding(surprise, ENDPOINT).text == "`color` was word of the form `a-a`; in 48,211 calls it was of the form a"
+
+
+ONE: list[tuple[str, str, dict[str, Any], str]] = [
+    ("one value", "red", {"values": frozenset({"0"}), "surprises": {FindingCode.VALUE: 3.0}}, "it was always the same value"),
+    (
+        "one character",
+        "abc",
+        {"lengths": Interval(1, 1), "surprises": {FindingCode.LENGTH: 3.0}},
+        "`color` was 3 characters; in 48,211 calls it was 1 character long",
+    ),
+    ("no text", "abc", {"structures": frozenset(), "surprises": {FindingCode.STRUCTURE: 3.0}}, "it was no text of any form"),
+]
+
+
+@pytest.mark.parametrize(("value", "changes", "text"), [case[1:] for case in ONE], ids=[case[0] for case in ONE])
+def test_one_or_none_in_words(value: str, changes: dict[str, Any], text: str) -> None:
+    (surprise,) = score_parameter(parameter("query:color", value), word_profile(**changes))
+    assert to_finding(surprise, ENDPOINT).text.endswith(text)
 
 
 def test_symbols_in_words() -> None:
