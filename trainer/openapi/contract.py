@@ -12,6 +12,7 @@ import msgspec
 
 from authz_server.engine.endpoint import WILDCARD
 from authz_server.engine.errors import cut
+from trainer.openapi.request_body import is_of_graphql
 
 __all__ = ["Contract", "Field", "Operation", "to_contract"]
 
@@ -129,7 +130,8 @@ class _Reader:
             self._add_body(_mapping(content).get("schema"), str(name), fields)
         taken_apart = self._follow(operation.get("x-graphql"))
         for name, inner in _mapping(taken_apart.get("properties")).items():
-            fields[f"graphql:{name}"] = self._field(self._follow(inner), required=name in _list(taken_apart.get("required")))
+            if is_of_graphql(str(name)):
+                fields[f"graphql:{name}"] = self._field(self._follow(inner), required=name in _list(taken_apart.get("required")))
         if self._old and media:
             media = {str(name) for name in _list(operation.get("consumes") or self._document.get("consumes"))} or media
         responses = {

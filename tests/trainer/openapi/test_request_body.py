@@ -123,3 +123,9 @@ def test_a_document_of_a_graphql_endpoint_agrees_with_what_was_sent() -> None:
     theirs = to_contract({"openapi": "3.1.0", "paths": {"/graphql": {"post": operation}}})
     found = [one for one in disagreements(to_contract(document()), theirs) if one.endpoint == "POST /graphql"]
     assert found == []
+
+
+def test_a_change_of_what_is_selected_is_told_once() -> None:
+    fields = to_contract(document()).endpoints["POST /graphql"].fields
+    assert "graphql:fields/feed/title" in fields
+    assert [name for name in fields if "first" in name] == ["body:/variables/first", "graphql:arguments/feed/first"]
