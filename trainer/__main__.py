@@ -235,16 +235,18 @@ def openapi(
     export = Export(bundle, Observer(hash_key), workload, words, spec)
     if not export.same_key:
         say(f"the hash key isn't the one that the bundle was learned under ({export.keys}): values of enumerations stay unnamed")
+    if out is None and old is None and spec is None:
+        raise SettingError("out: expected where to write documents, or --diff, or --against")
+    # Compared before anything is written: the earlier documents may be those that are replaced.
+    report = to_report(export, old, spec, as_json=as_json) if old is not None or spec is not None else None
     if out is not None:
         names = write_documents(export, out, form)
-        say(f"wrote {len(names)} documents of revision {export.bundle.revision} into {out}: {', '.join(names)}")
-    if old is not None or spec is not None:
-        text, count = to_report(export, old, spec, as_json=as_json)
+        say(f"wrote {len(names)} document(s) of revision {export.bundle.revision} into {out}: {', '.join(names)}")
+    if report is not None:
+        text, count = report
         typer.echo(text)
         if exit_code and count:
             raise typer.Exit(1)
-    elif out is None:
-        raise SettingError("out: expected where to write documents, or --diff, or --against")
 
 
 @app.command()

@@ -52,6 +52,9 @@ def test_the_command_writes_and_compares(bundle: str, tmp_path: Path) -> None:
     assert [change["what"] for change in json.loads(changed.stdout)["diff"]] == ["body:/count"]
     against = run("--bundle", bundle, "--against", str(old))
     assert (against.returncode, against.stdout.splitlines()[0]) == (0, b"not as documented: 1")
+    replaced = run("--bundle", bundle, "--out", out, "--diff", out, "--exit-code")
+    assert (replaced.returncode, b"body:/count" in replaced.stdout) == (1, True)
+    assert "maximum: 12\n" in old.read_text()
 
 
 def test_another_hash_key_is_said_and_names_no_value(bundle: str, tmp_path: Path) -> None:
