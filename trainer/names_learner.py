@@ -6,6 +6,9 @@ Bounded, since an attacker chooses names too.
 from collections.abc import Mapping
 from typing import Final
 
+import msgspec
+
+from authz_server.engine.finding import FindingCode
 from authz_server.engine.profile import ParameterProfile
 from trainer.look import Look, is_formless
 from trainer.parameter_learner import ParameterLearner
@@ -14,6 +17,9 @@ from trainer.support import UNSEEN, Quorum, Support, rare_callers, sprayed
 
 __all__ = ["MAX_PARAMETERS", "NamesLearner"]
 
+_MIN_OBSERVED: Final = 50
+_TIMES_EACH: Final = 20
+"""Observations in all, and of each value on average, from which on a parameter's values are its own."""
 MAX_PARAMETERS: Final = 512
 """Parameters of one endpoint that are learned; an attacker chooses names too."""
 
@@ -71,7 +77,24 @@ class NamesLearner:
     def finish(self, prior: Prior, quorum: Quorum, kin: Mapping[str, ParameterLearner]) -> dict[str, ParameterProfile]:
         """Make the profiles of the normal ones; `kin` has, for those that learn together with others, what they learned."""
         return {
-            key: kin.get(key, learner).finish(prior, quorum)
+            key: _finish(learner, kin.get(key), prior, quorum)
             for key, learner in sorted(self.learners.items())
             if quorum.has(learner.total) or key.startswith("path:")
         }
+
+
+def _finish(learner: ParameterLearner, together: ParameterLearner | None, prior: Prior, quorum: Quorum) -> ParameterProfile:
+    """Make a profile of what is known of a parameter and its kin; but its values are its own, where they are few and came often.
+
+    A `status` of orders and one of parcels look alike and have nothing else in common.
+    """
+    if together is None:
+        return learner.finish(prior, quorum)
+    profile, own = together.finish(prior, quorum), learner.finish(prior, quorum)
+    if not own.complete or own.n < max(_MIN_OBSERVED, _TIMES_EACH * len(own.values or ())) or own.values == profile.values:
+        return profile
+    surprises = dict(profile.surprises)
+    surprises.pop(FindingCode.VALUE, None)
+    if FindingCode.VALUE in own.surprises:
+        surprises[FindingCode.VALUE] = own.surprises[FindingCode.VALUE]
+    return msgspec.structs.replace(profile, values=own.values, complete=True, surprises=surprises)

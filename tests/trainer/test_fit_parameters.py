@@ -21,6 +21,7 @@ from tests.factories_trainer import to_batch
 from tests.partition import merged, parts_of
 from trainer.batch_callers import to_callers
 from trainer.fit_parameters import EndpointProfileLearner, SharedLearner
+from trainer.kin import to_kin
 from trainer.lesson import Lesson, Taught, Values
 from trainer.look import is_formless
 from trainer.parameter_learner import ParameterLearner
@@ -349,3 +350,18 @@ def test_headers_and_cookies_are_learned_for_the_workload_and_content_type_is_no
     made = shared_finished(profiles([*calls, (odd_one, "attacker")], ROOT).shared)
     assert set(made.parameters) == {"header:accept", "cookie:theme"}
     assert made.surprises[FindingCode.UNKNOWN_HEADER] > 1.5
+
+
+def test_parameters_of_one_name_learn_together_but_for_values_that_are_few() -> None:
+    endpoints = {}
+    for place, words in (("/orders", ("placed", "paid")), ("/pets", ("sold", "pending"))):
+        sent = [(call("GET", f"{place}?status={words[n % 2]}"), CALLERS[n % 9]) for n in range(200)]
+        endpoints[place] = endpoint_learner(sent, f"GET {place}")
+    key = "query:status"
+    learners = {(place, key): learner.names.learners[key] for place, learner in endpoints.items()}
+    prior, quorum = Prior(), Quorum()
+    kin = to_kin(learners, quorum)
+    assert len(kin) == 2
+    made = [learner.finish(prior, quorum, {key: kin[place, key]}).parameters[key] for place, learner in endpoints.items()]
+    assert [profile.n for profile in made] == [400, 400]
+    assert [len(profile.values or ()) for profile in made] == [2, 2]
