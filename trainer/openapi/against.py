@@ -51,7 +51,7 @@ class Disagreement(msgspec.Struct, frozen=True, omit_defaults=True):
 def disagreements(ours: Contract, theirs: Contract) -> list[Disagreement]:
     """List all, the kinds in their order, within a kind endpoints before values, the most called first."""
     prefix = _prefix(ours, theirs)
-    documented = {_with(prefix, endpoint): operation for endpoint, operation in theirs.endpoints.items()}
+    documented = {_with(prefix, endpoint): _shifted(operation, prefix) for endpoint, operation in theirs.endpoints.items()}
     found: list[Disagreement] = []
     used: set[str] = set()
     for endpoint, operation in sorted(ours.endpoints.items()):
@@ -85,6 +85,15 @@ def _prefix(ours: Contract, theirs: Contract) -> str:
 def _with(prefix: str, endpoint: str) -> str:
     method, _, template = endpoint.partition(" ")
     return f"{method} {prefix}{template}"
+
+
+def _shifted(operation: Operation, prefix: str) -> Operation:
+    """Name path parameters by their positions behind the prefix."""
+
+    def shifted(key: str) -> str:
+        return f"path:{int(key[5:]) + prefix.count('/')}" if key.startswith("path:") else key
+
+    return msgspec.structs.replace(operation, fields={shifted(key): field for key, field in operation.fields.items()})
 
 
 def _covers(template: str, endpoint: str) -> bool:
@@ -121,7 +130,8 @@ def _of_endpoint(endpoint: str, ours: Operation, theirs: Operation) -> Iterator[
             continue
         if said.deprecated and field.calls:
             yield Disagreement(kind.DEPRECATED, endpoint, key, calls=field.calls)
-        for seen, documented in conflicts(key, field, said):
+        each = theirs.fields.get(f"{key}[*]", said)  # an array that is sent as one value that comes several times
+        for seen, documented in conflicts(key, field, msgspec.structs.replace(each, required=said.required)):
             yield Disagreement(kind.CONTRADICTING, endpoint, key, seen, documented, field.calls or ours.calls)
     all_seen = {*ours.fields, *[_INDEX.sub("[*]", key) for key in ours.fields]}
     unseen = {key for key in theirs.fields if key not in all_seen and not _may_be_seen(key, all_seen)}

@@ -33,6 +33,8 @@ def conflicts(key: str, ours: Field, theirs: Field) -> Iterator[tuple[str, str]]
     odd_kinds = ours.kinds - _KINDS.get(theirs.format, ours.kinds)
     if odd_kinds:
         yield " or ".join(sorted(ours.kinds)), f"format {theirs.format}"
+    if {ours.format, theirs.format} == {"date", "date-time"}:
+        yield f"format {ours.format}", f"format {theirs.format}"
     if theirs.enum is not None:
         yield from _enumerations(key, ours, theirs.enum)
     yield from _limits(ours, theirs)

@@ -176,7 +176,8 @@ class _Reader:
         deprecated = field.deprecated or parameter.get("deprecated") is True
         fields[f"{location}:{name}"] = msgspec.structs.replace(field, deprecated=deprecated)
         if location == "query" and not contents:
-            self._walk_pairs(schema, f"query:{name}", fields, depth=0)
+            repeated = parameter.get("collectionFormat") == "multi" if self._old else parameter.get("explode") is not False
+            self._walk_pairs(schema, f"query:{name}", fields, depth=0, repeated=repeated)
 
     def _add_body(self, schema: object, media: str, fields: dict[str, Field]) -> None:
         if media.partition(";")[0].strip() in _FORMS:
@@ -210,15 +211,18 @@ class _Reader:
         if isinstance(rest, Mapping) and rest:
             self._walk(rest, f"{pointer}/{WILDCARD}", fields, required=False, depth=depth + 1)
 
-    def _walk_pairs(self, schema: object, key: str, fields: dict[str, Field], *, depth: int) -> None:
-        """Add what is below a value that is sent as pairs, as `address[city]`, `items[*][id]` and `metadata[{*}]`."""
+    def _walk_pairs(self, schema: object, key: str, fields: dict[str, Field], *, depth: int, repeated: bool = True) -> None:
+        """Add what is below a value that is sent as pairs, as `address[city]`, `items[*][id]` and `metadata[{*}]`.
+
+        `repeated`: arrays come as so many pairs, not as one with commas.
+        """
         if depth > _MAX_DEPTH:
             self.notes.append(f"deeper than {_MAX_DEPTH} levels, or without end: {cut(key)}")
             return
         node = self._follow(schema)
         below = {f"{key}[{name}]": inner for name, inner in self._properties(node, 0).items()}
         for one in (node, *self._choices(node)):
-            if isinstance(one.get("items"), Mapping):
+            if isinstance(one.get("items"), Mapping) and repeated:
                 below[f"{key}[*]"] = one["items"]
             if isinstance(one.get("additionalProperties"), Mapping):
                 below[f"{key}[{WILDCARD}]"] = one["additionalProperties"]

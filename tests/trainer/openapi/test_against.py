@@ -165,6 +165,25 @@ def test_objects_and_arrays_that_are_sent_as_pairs_are_the_documented_ones() -> 
     assert [(one.kind.value, one.what) for one in told] == [("unused", "body:address[zip]"), ("unused", "body:card")]
 
 
+def repeated(**changes: Any) -> list[str]:
+    """Compare an array in a query with values seen, of which one isn't documented."""
+    items = {"type": "string", "enum": ["open", "closed"]}
+    parameters = [
+        {"name": "status", "in": "query", "schema": {"type": "array", "items": items}, **changes},
+        {"name": "id", "in": "path", "required": True, "schema": {"type": "integer"}},
+    ]
+    paths = {"/a/{id}": {"get": {"parameters": parameters}}}
+    documented = to_contract({"openapi": "3.0.0", "servers": [{"url": "https://h/v2"}], "paths": paths})
+    field = Field(frozenset({"string"}), enum=frozenset({"open", "lost"}), calls=7)
+    seen = Operation({"query:status": field, "path:2": Field(frozenset({"integer"}), required=True, calls=7)}, calls=7)
+    return [f"{one.what}: {one.seen}" for one in disagreements(Contract("a", {"GET /v2/a/{*}": seen}), documented)]
+
+
+def test_an_array_in_a_query_allows_what_its_items_do_behind_a_prefix_too() -> None:
+    assert repeated() == ["query:status: lost"]
+    assert repeated(explode=False) == []
+
+
 def test_a_documented_map_is_used_where_any_of_its_names_is() -> None:
     schema = {"type": "object", "properties": {"m": MAP, "unseen": MAP}}
     body = {"content": {"application/json": {"schema": schema}}}
