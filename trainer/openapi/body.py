@@ -121,13 +121,16 @@ class _Writer:
         """List the properties that are there whenever one of their siblings is.
 
         That is: as often as any of them; or, for what has several leaves of which none is always there, normal calls have one of
-        these whenever they have a sibling. At the root one leaf must be required by itself.
+        these whenever they have a sibling. At the root one leaf must be required by itself. Where it isn't known what comes
+        together, the commonest one isn't required if its siblings may have come without it.
         """
         children = node.children.values()
-        often = max([child.count() for child in children], default=0)
+        counts = [child.count() for child in children]
+        often = max(counts, default=0)
         keys = node.leaves() - {node.key}
         ways = [way for way in self._together if way & keys]
-        sure = not root or any(child.is_required() for child in children)
+        alone = counts.count(often) == 1 and sum(counts) > 2 * often
+        sure = any(child.is_required() for child in children) if root else not (alone and (listed or not ways))
 
         def required(child: _Node) -> bool:
             if root and child.is_required():

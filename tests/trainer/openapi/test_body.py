@@ -67,3 +67,12 @@ def test_texts_of_a_format_without_types_are_typed_by_their_form() -> None:
     profile = endpoint_profile(parameters={"body:/a": parameter_profile(kinds=frozenset({Kind.INTEGER, Kind.HEX}))})
     schemas = [body_schema({"/a": "body:/a"}, profile, {}, {}, shown, nested=True, typed=typed) for typed in (True, False)]
     assert [schema["properties"]["a"]["type"] for schema in schemas] == [["integer", "string"], "string"]
+
+
+def test_the_commonest_of_many_is_not_required_where_nobody_knows_what_comes_together() -> None:
+    keys = {f"/m/{name}": f"body:/m/{name}" for name in "abc"}
+    profile = endpoint_profile(parameters={key: parameter_profile() for key in keys.values()}, combinations=None)
+    counted = {"body:/m/a": facts(60, 60), "body:/m/b": facts(40, 40), "body:/m/c": facts(30, 30)}
+    assert "required" not in body_schema(keys, profile, counted, {}, shown, nested=True)["properties"]["m"]
+    counted["body:/m/b"] = facts(20, 20)
+    assert body_schema(keys, profile, counted, {}, shown, nested=True)["properties"]["m"]["required"] == ["a"]
