@@ -1,6 +1,7 @@
 """From the parameters of a body, named by JSON pointers or flat, to one JSON schema with objects and arrays."""
 
 from collections.abc import Callable, Mapping
+from typing import Final
 
 from authz_server.engine.endpoint import WILDCARD
 from authz_server.engine.pointer import unescaped
@@ -13,6 +14,10 @@ __all__ = ["Shown", "body_schema"]
 Shown = Callable[[str, int], Schema]
 """What is added to a place's schema, given its parameter's key (empty: it only holds others) and, where it holds others, in how
 many calls it was."""
+
+
+_MAX_OPTIONAL: Final = 3
+"""Optional properties of one kind of object, beside several that are always there, that may together be more than these."""
 
 
 class _Node:
@@ -122,15 +127,18 @@ class _Writer:
 
         That is: as often as any of them; or, for what has several leaves of which none is always there, normal calls have one of
         these whenever they have a sibling. At the root one leaf must be required by itself. Where it isn't known what comes
-        together, the commonest one isn't required if its siblings may have come without it.
+        together, the commonest ones aren't required if their siblings may have come without them, as in a map or where one
+        place holds several kinds of objects.
         """
         children = node.children.values()
         counts = [child.count() for child in children]
         often = max(counts, default=0)
         keys = node.leaves() - {node.key}
         ways = [way for way in self._together if way & keys]
-        alone = counts.count(often) == 1 and sum(counts) > 2 * often
-        sure = any(child.is_required() for child in children) if root else not (alone and (listed or not ways))
+        others = [count for count in [*counts, node.rest.count() if node.rest is not None else 0] if 0 < count < often]
+        apart = sum(others) > often and (counts.count(often) == 1 or len(others) > _MAX_OPTIONAL)
+        varied = (apart or (node.rest is not None and node.rest.count() >= often)) and (listed or not ways)
+        sure = any(child.is_required() for child in children) if root else not varied
 
         def required(child: _Node) -> bool:
             if root and child.is_required():

@@ -74,5 +74,18 @@ def test_the_commonest_of_many_is_not_required_where_nobody_knows_what_comes_tog
     profile = endpoint_profile(parameters={key: parameter_profile() for key in keys.values()}, combinations=None)
     counted = {"body:/m/a": facts(60, 60), "body:/m/b": facts(40, 40), "body:/m/c": facts(30, 30)}
     assert "required" not in body_schema(keys, profile, counted, {}, shown, nested=True)["properties"]["m"]
+    several = {name: facts(50 - n, 50 - n) for n, name in enumerate(keys.values())}
+    assert "required" not in body_schema(keys, profile, several, {}, shown, nested=True)["properties"]["m"]
     counted["body:/m/b"] = facts(20, 20)
     assert body_schema(keys, profile, counted, {}, shown, nested=True)["properties"]["m"]["required"] == ["a"]
+
+
+def test_of_several_kinds_of_objects_in_one_place_nothing_is_required() -> None:
+    keys = {f"/l/*/{name}": f"body:/l/*/{name}" for name in ("x", "y", "title", "url", "message", "stack")}
+    profile = endpoint_profile(parameters={key: parameter_profile() for key in keys.values()}, combinations=None)
+    counted = {key: facts(60, 60) if key[-1] in "xy" else facts(40, 40) for key in keys.values()}
+    listed = body_schema(keys, profile, counted, {}, shown, nested=True)["properties"]["l"]
+    assert "required" not in listed["items"]
+    few = {name: key for name, key in keys.items() if name[-1] in "xye"}
+    listed = body_schema(few, profile, counted, {}, shown, nested=True)["properties"]["l"]
+    assert listed["items"]["required"] == ["x", "y"]
