@@ -138,7 +138,9 @@ class _Writer:
         others = [count for count in [*counts, node.rest.count() if node.rest is not None else 0] if 0 < count < often]
         apart = sum(others) > often and (counts.count(often) == 1 or len(others) > _MAX_OPTIONAL)
         varied = (apart or (node.rest is not None and node.rest.count() >= often)) and (listed or not ways)
-        sure = any(child.is_required() for child in children) if root else not varied
+        sure = not varied
+        if root:  # the only property that a body may have stands in each that isn't empty
+            sure = any(child.is_required() for child in children) or (len(children) == 1 and node.own is None and bool(ways))
 
         def required(child: _Node) -> bool:
             if root and child.is_required():

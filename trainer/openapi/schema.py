@@ -12,7 +12,7 @@ from authz_server.engine.evidence import MAX_SURPRISE
 from authz_server.engine.finding import FindingCode
 from authz_server.engine.observe import CLASS_NAMES, MAX_TEXT, is_secret
 from authz_server.engine.parameters import FORMLESS
-from authz_server.engine.profile import EndpointProfile, ParameterProfile
+from authz_server.engine.profile import EndpointProfile, Interval, ParameterProfile
 from trainer.look import to_length_bucket
 from trainer.openapi.words import INTEGER
 
@@ -118,6 +118,8 @@ def _add_range(schema: Schema, profile: ParameterProfile, vocabulary: Mapping[st
         if all_known and 2 < len(known) <= _MAX_INTEGERS and known[-1] - known[0] >= _SPARSE * len(known):
             schema["enum"] = known
             return
+        if all_known and profile.complete:
+            interval = Interval(known[0], known[-1])  # learned intervals are rounded outwards
     if interval is not None and _is_told(FindingCode.RANGE, profile):
         schema |= {"minimum": _plain(interval.low), "maximum": _plain(interval.high)}
         if schema["type"] == "integer" and max(-interval.low, interval.high) >= 2**31:

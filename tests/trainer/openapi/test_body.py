@@ -89,3 +89,14 @@ def test_of_several_kinds_of_objects_in_one_place_nothing_is_required() -> None:
     few = {name: key for name, key in keys.items() if name[-1] in "xye"}
     listed = body_schema(few, profile, counted, {}, shown, nested=True)["properties"]["l"]
     assert listed["items"]["required"] == ["x", "y"]
+
+
+def test_the_only_property_of_bodies_is_required_whatever_it_holds() -> None:
+    keys = {f"/spec/{name}": f"body:/spec/{name}" for name in ("replicas", "template")}
+    profile = endpoint_profile(
+        parameters={key: parameter_profile() for key in keys.values()}, combinations=frozenset(keys.values())
+    )
+    counted = {key: facts(50, 50) for key in keys.values()}
+    schema = body_schema(keys, profile, counted, {}, shown, nested=True)
+    assert schema["required"] == ["spec"]
+    assert "required" not in schema["properties"]["spec"]

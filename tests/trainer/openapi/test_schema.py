@@ -55,6 +55,7 @@ LEARNED: list[tuple[list[Any], dict[str, Any]]] = [
     (["12", "a1"], {"type": "string", "x-enum-size": 2, "minLength": 2, "maxLength": 2, "pattern": "^[a-z0-9]+$"}),
     (["AB-12"], {"type": "string", "x-enum-size": 1, "minLength": 5, "maxLength": 5, "pattern": "^[A-Z]+-[0-9]+$"}),
     (["01067", "99084"], {"type": "string", "x-enum-size": 2, "minLength": 5, "maxLength": 5, "pattern": "^[0-9]+$"}),
+    (["500"], {"type": "integer", "minimum": 500, "maximum": 500}),
     (["10", "50", "100"], {"type": "integer", "enum": [10, 50, 100]}),
     (["price_asc", "-name"], {"type": "string", "enum": ["-name", "price_asc"]}),
     (["S", "XL"], {"type": "string", "enum": ["S", "XL"]}),
