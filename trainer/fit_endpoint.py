@@ -25,6 +25,8 @@ _MIN_DISTINCT: Final = 8
 """Names below one parent, alike in what follows, before they can be data."""
 _MANY_DISTINCT: Final = 200
 """Names below one parent that no programmer chose."""
+_MAX_GROUPS: Final = 64
+"""Groups of names below one parent that each name is compared with."""
 _MANY_ALIKE: Final = 24
 _MOST: Final = 0.75
 """Names below one parent of which most have the same name below them, from which on they are data."""
@@ -190,8 +192,9 @@ class _Node:
     def _alike(self) -> list[list[str]]:
         """Group the named children by what follows them, directly or, where data follow, behind these.
 
-        The most called one of a group stands for it: were all its members' continuations, a few that have something in common
-        with two groups would make one of them.
+        Bounded, since an attacker can invent names that are like no other one: nothing is told of those, after the first groups
+        by calls, that are like none of these. The most called one of a group stands for it: were all its members'
+        continuations, a few that have something in common with two groups would make one of them.
         """
         groups: list[tuple[set[str], set[str], list[str]]] = []
         names = [token for token in self.children if token not in (WILDCARD, "")]
@@ -203,7 +206,8 @@ class _Node:
                     group.append(token)
                     break
             else:
-                groups.append((follows, behind, [token]))
+                if len(groups) < _MAX_GROUPS:
+                    groups.append((follows, behind, [token]))
         return [group for _, _, group in groups]
 
     def follows(self) -> set[str]:

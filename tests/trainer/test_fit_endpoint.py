@@ -215,6 +215,21 @@ def test_paths_are_bounded_when_somebody_sprays_them(monkeypatch: pytest.MonkeyP
     assert made.finish(NOBODY) == ([], 1)
 
 
+def test_names_that_are_like_no_other_one_are_compared_with_a_bounded_number_of_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared = 0
+    overlap = fit_endpoint._overlap
+
+    def counted(one: set[str], other: set[str]) -> bool:
+        nonlocal compared
+        compared += 1
+        return overlap(one, other)
+
+    monkeypatch.setattr(fit_endpoint, "_overlap", counted)
+    made = learner([f"/a{name}/b{name}/c{name}" for name in MANY], callers=1)
+    made.finish(NOBODY)
+    assert compared <= 2 * fit_endpoint._MAX_GROUPS * len(MANY)
+
+
 def test_one_caller_can_not_displace_endpoints_by_spraying_paths(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fit_endpoint, "MAX_PATHS", 500)
     made = EndpointLearner()
