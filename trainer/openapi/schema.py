@@ -114,8 +114,8 @@ def _add_range(schema: Schema, profile: ParameterProfile, vocabulary: Mapping[st
     if schema["type"] == "integer" and interval is not None and _is_closed(profile):
         digests = [f"{INTEGER}{digest}" for digest in profile.values or ()]
         known = sorted([int(vocabulary[digest]) for digest in digests if digest in vocabulary])
-        all_known = len(known) == len(digests)
-        if all_known and 2 < len(known) <= _MAX_INTEGERS and known[-1] - known[0] >= _SPARSE * len(known):
+        all_known = len(known) == len(digests) <= _MAX_INTEGERS
+        if all_known and len(known) > 2 and known[-1] - known[0] >= _SPARSE * len(known):
             schema["enum"] = known
             return
         if all_known and profile.complete:
