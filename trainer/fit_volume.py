@@ -30,6 +30,9 @@ _MIN_OWN: Final = 2
 """Blocks that a heavy caller must have, that is, it came back; few of them make for a generous normal."""
 _MIN_BLOCKS: Final = 20
 """Blocks that the normal of all callers needs."""
+_MIN_SPAN: Final = 3 * LONG
+"""Seconds of traffic below which nothing is known of paces: counters begin empty, and what came in the longest window is few by
+the time it has filled once. Learned from ten minutes, usual callers exceeded what was normal four times as often as they may."""
 _MIN_HOURS: Final = 24
 """Blocks that the workload's needs."""
 _MAX_SAMPLE: Final = 20_000
@@ -162,7 +165,7 @@ class VolumeLearner:
         self._counters = Counters()
         span = last_ts - first_ts
         self._block = min(_BLOCK, max(_SHORTEST_BLOCK, span / _BLOCKS // _SHORTEST_BLOCK * _SHORTEST_BLOCK))
-        self._clock = first_ts >= _WALL_CLOCK
+        self._clock = first_ts >= _WALL_CLOCK and span >= _MIN_SPAN
         self._weeks = span / (WEEK_HOURS * 3600.0)
         self._now = -1.0
         self._open: dict[tuple[str, str], _Open] = {}
@@ -177,7 +180,7 @@ class VolumeLearner:
 
     @property
     def counts(self) -> bool:
-        """Whether calls have times, without which nothing can be learned."""
+        """Whether calls have times, over long enough, without which nothing can be learned."""
         return self._clock
 
     def footprint(self, call: Call, endpoint: str) -> Footprint:
@@ -202,7 +205,7 @@ class VolumeLearner:
         self._note(("workload", ""), paces.workload.counts, ts)
 
     def finish(self) -> VolumeModel | None:
-        """Make the model; None where calls have no times, or callers no names, or there are too few blocks."""
+        """Make the model; None where calls have no times or span too little, callers have no names, or blocks are too few."""
         self._close()
         self._counters = Counters()
         own = {key: normal for key, blocks in sorted(self._own.items()) if (normal := _to_normal(blocks, _MIN_OWN)) is not None}

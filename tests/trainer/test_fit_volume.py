@@ -139,6 +139,14 @@ def test_calls_without_a_clock_or_without_callers_teach_no_volume() -> None:
     assert (None, None) == (learn(numbered), learn(nobody))
 
 
+def test_a_quarter_of_an_hour_teaches_no_volume() -> None:
+    def learned_from(seconds: float) -> VolumeModel | None:
+        records = [record("GET", "/cart", session=f"s{number % 40}", ts=NOON + seconds * number / 400) for number in range(400)]
+        return learn(records)
+
+    assert (True, False) == (learned_from(900.0) is None, learned_from(2400.0) is None)
+
+
 def test_too_few_blocks_teach_no_volume() -> None:
     assert learn([record(ts=NOON + number, session=f"s{number % 5}", address="") for number in range(50)]) is None
 
