@@ -155,9 +155,10 @@ class Checker:
         past = self._histories.visit(visit)
         if past is not None and self._gaps.lacks(call.workload, ready, call.ts):
             past = Snapshot(UNKNOWN_PAST.watched, UNKNOWN_PAST.ever, UNKNOWN_PAST.recent, past.paces)
-        verdict = _hold(decide(call, ready, match, past), call, enforcement, decision_id, ready.revision)
+        judgement = decide(call, ready, match, past)
+        verdict = _hold(judgement, call, enforcement, decision_id, ready.revision)
         if verdict.refused:
-            self._histories.take_back(visit)
+            self._histories.take_back(visit, relieves=judgement.own_p_value <= verdict.budget)
         return verdict
 
 

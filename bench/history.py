@@ -178,9 +178,9 @@ class _Pinging:
         self._socket.recv(64)
         return self._memory.visit(visit)
 
-    def take_back(self, visit: Visit) -> None:
+    def take_back(self, visit: Visit, *, relieves: bool = False) -> None:
         """As Histories has it."""
-        self._memory.take_back(visit)
+        self._memory.take_back(visit, relieves=relieves)
 
     def settle(self, record: OutcomeRecord) -> None:
         """As Histories has it."""

@@ -95,7 +95,8 @@ class _Judge:
         excess = self.volume.judge(Caller(record.principal, record.session, address), paces, record.ts)
         if excess is None or excess.p_value > self._budget:
             return None
-        self.counters.refuse(record.workload, record.session, address, record.ts)
+        relief = footprint.cost if excess.own <= self._budget else None
+        self.counters.refuse(record.workload, record.session, address, record.ts, relief)
         return excess
 
 

@@ -152,8 +152,12 @@ def evaluate(records: Iterable[CallRecord], models: Mapping[str, ReadyModel], re
 def evaluate_budgets(
     records: Iterable[CallRecord], models: Mapping[str, ReadyModel], revision: str, budgets: Sequence[float]
 ) -> list[Evaluation]:
-    """Judge `records` once, as `evaluate` does, and count for each budget."""
+    """Judge `records` once, as `evaluate` does, and count for each budget.
+
+    A call that is refused at each of them did nothing, as in the server: no step of its caller, no load of its workload.
+    """
     tally = _Tally()
+    strictest = min(budgets)
     histories: dict[str, History] = {}
     counters = Counters()
     for record in records:
@@ -163,7 +167,9 @@ def evaluate_budgets(
         caller = history.caller(record.workload, record.session, record.ts) if record.session else None
         judgement = _judge(record, call, ready, caller, counters) if ready is not None else None
         succeeded = record.status is None or 100 <= record.status < 400
-        if caller is not None and judgement is not None and judgement.endpoint and succeeded:
+        if judgement is not None and judgement.p_value <= strictest and record.split != "train":
+            _refuse(record, judgement, ready, counters, strictest)
+        elif caller is not None and judgement is not None and judgement.endpoint and succeeded:
             add_step(caller, judgement.endpoint)
         if record.split != "train":
             tally.add(record, call, judgement)
@@ -188,6 +194,15 @@ def _count(record: CallRecord, call: Call, ready: ReadyModel, endpoint: str, cou
     if record.status is not None and not 100 <= record.status < 400:
         counters.fail(record.workload, session, address, record.ts)
     return paces
+
+
+def _refuse(record: CallRecord, judgement: Judgement, ready: ReadyModel | None, counters: Counters, budget: float) -> None:
+    """Take note of a refusal, as the server does."""
+    volume = ready.volume if ready is not None else None
+    if volume is not None:
+        address = record.address if record.address != record.session else ""
+        relief = volume.cost(judgement.endpoint) if judgement.own_p_value <= budget else None
+        counters.refuse(record.workload, record.session, address, record.ts, relief)
 
 
 def _with_paces(caller: CallerHistory | None, paces: Paces) -> Past:

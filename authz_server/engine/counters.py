@@ -135,10 +135,17 @@ class Counters:
         while self._callers and next(iter(self._callers.values())).is_silent(since):
             self._callers.popitem(last=False)
 
-    def refuse(self, workload: str, session: str, address: str, ts: float) -> None:
-        """Take note that a call was refused: its callers are new from here on."""
+    def refuse(self, workload: str, session: str, address: str, ts: float, relief: float | None = None) -> None:
+        """Take note that a call was refused: its callers are new from here on.
+
+        `relief`: what it would have cost, where it was refused on its own account and so burdens the workload no more; None: it
+        was refused because of the load.
+        """
         for pace in self._known(workload, session, address, ts):
             pace.refuse(ts)
+        whole = self._workloads.get(workload)
+        if whole is not None and relief is not None:
+            whole.relieve(ts, relief)
 
     def _known(self, workload: str, session: str, address: str, ts: float) -> Iterator[CallerPace | _Once]:
         """Go through what is known of the callers of a call that came at `ts`."""

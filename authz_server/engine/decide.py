@@ -38,6 +38,11 @@ class Judgement(msgspec.Struct, frozen=True, gc=False):
     call_p_value: float = 1.0
     excess: Excess | None = None
 
+    @property
+    def own_p_value(self) -> float:
+        """The p-value on the call's and its caller's own account, whatever load others are to the workload."""
+        return self.call_p_value if self.excess is None else min(self.call_p_value, self.excess.own)
+
 
 def score(call: Call, ready: ReadyModel, match: Match, past: Past | None) -> list[Surprise]:
     """List the surprises of a call, uncalibrated; `past` None: its sequence isn't judged."""

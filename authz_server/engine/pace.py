@@ -267,6 +267,17 @@ class CallerPace:
         """Take note that a call was refused: the caller's age counts from here."""
         self._first = ts
 
+    def relieve(self, ts: float, cost: float) -> None:
+        """Take off a call of that cost that came at `ts` and burdened nobody; one of an earlier minute stays."""
+        if ts >= self._short:
+            self._short_calls -= 1
+            self._short_cost -= cost
+        elif ts >= self._short // MINUTE * MINUTE:
+            self._calls -= 1
+        else:
+            return
+        self._cost -= cost
+
     def _turn(self, ts: float, short: float) -> None:
         """Begin the buckets that `ts` is in: the one so far becomes the one before, or is too old to count."""
         was, self._short = self._short, short

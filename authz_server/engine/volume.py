@@ -136,7 +136,8 @@ class Excess(msgspec.Struct, frozen=True, gc=False):
     """A pace that is odd: its p-value (among all that volume judges, its share taken), and what made it so.
 
     `counts` of all meters at `ts`, and `meter`, the oddest of them. `whose`, in words, is the `normal` that they are held
-    against; `factor` makes a p-value of a block's share. The counts have been divided by `scaled`.
+    against; `factor` makes a p-value of a block's share. The counts have been divided by `scaled`. `own`: the p-value of the
+    caller's own pace, whatever the workload's load.
     """
 
     p_value: float
@@ -148,6 +149,7 @@ class Excess(msgspec.Struct, frozen=True, gc=False):
     factor: float
     code: FindingCode
     scaled: float = 1.0
+    own: float = 1.0
 
 
 def chance(tail: Tail, blocks: int, count: float) -> float:
@@ -263,7 +265,9 @@ class ReadyVolume:
         if not _exceeds(counts, self._workload) or self._is_usual(caller, paces):
             return found
         flood = self._worst(counts, self.model.workload, ts, "the workload", level)
-        return flood if flood is not None and (found is None or flood.p_value < found.p_value) else found
+        if flood is None or (found is not None and found.p_value <= flood.p_value):
+            return found
+        return msgspec.structs.replace(flood, own=found.p_value if found is not None else 1.0)
 
     def _of_hour(self, hour: int) -> PaceLimits:
         """Make the limits of callers without a normal of their own, in an hour of the week."""
@@ -311,7 +315,7 @@ class ReadyVolume:
         factor = self._factor(normal)
         p_value = min(1.0, least * factor)
         code = FindingCode.PACE_FLOOD if whose == "the workload" else _CODES[METERS[meter].counter]
-        return Excess(p_value, meter, counts, ts, whose, normal, factor, code, scaled)
+        return Excess(p_value, meter, counts, ts, whose, normal, factor, code, scaled, p_value)
 
 
 def _exceeds(counts: tuple[float, ...], limits: Limits) -> bool:

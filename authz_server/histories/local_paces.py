@@ -35,13 +35,14 @@ class LocalPaces:
             self._outcomes.expect(visit)
             return self._counters.visit(visit.workload, visit.session, visit.address, visit.ts, visit.footprint, visit.limits)
 
-    def take_back(self, visit: Visit) -> None:
-        """Take note that a call was refused."""
+    def take_back(self, visit: Visit, *, relieves: bool = False) -> None:
+        """Take note that a call was refused; `relieves` as Histories has it."""
         if visit.footprint is None:
             return
         with self._lock:
             self._outcomes.withdraw(visit.decision_id)
-            self._counters.refuse(visit.workload, visit.session, visit.address, visit.ts)
+            relief = visit.footprint.cost if relieves else None
+            self._counters.refuse(visit.workload, visit.session, visit.address, visit.ts, relief)
 
     def settle(self, record: OutcomeRecord) -> None:
         """Count an error, where the call was one of this process's."""

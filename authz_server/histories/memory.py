@@ -51,14 +51,15 @@ class MemoryHistories:
                 self.outcomes.expect(visit)
         return past
 
-    def take_back(self, visit: Visit) -> None:
+    def take_back(self, visit: Visit, *, relieves: bool = False) -> None:
         """As Histories has it."""
         with self._lock:
             waiting = self.outcomes.withdraw(visit.decision_id)
             if waiting is not None:
                 take_back(*waiting)
             if visit.footprint is not None:
-                self._counters.refuse(visit.workload, visit.session, visit.address, visit.ts)
+                relief = visit.footprint.cost if relieves else None
+                self._counters.refuse(visit.workload, visit.session, visit.address, visit.ts, relief)
 
     def settle(self, record: OutcomeRecord) -> None:
         """As Histories has it."""

@@ -36,9 +36,10 @@ def to_amendment(visit: Visit) -> Errand:
     return Errand(scripts.AMEND, (MARK_KEY, caller, scripts.decision_key(visit.decision_id)), ())
 
 
-def to_refusal(visit: Visit) -> Errand:
-    """Take a call back that was refused."""
-    return _settle("d", scripts.decision_key(visit.decision_id), "refuse")
+def to_refusal(visit: Visit, *, relieves: bool = False) -> Errand:
+    """Take a call back that was refused; `relieves`: it is no load of its workload either."""
+    relief = repr(visit.footprint.cost) if relieves and visit.footprint is not None else ""
+    return _settle("d", scripts.decision_key(visit.decision_id), "refuse", relief)
 
 
 def to_settlement(record: OutcomeRecord) -> Errand | None:
@@ -62,8 +63,8 @@ def to_leave(replica: str) -> Errand:
     return Errand(scripts.LEAVE, (MARK_KEY, REPLICAS_KEY), (replica,))
 
 
-def _settle(kind: str, key: str, fate: str) -> Errand:
-    return Errand(scripts.SETTLE, (MARK_KEY, key), (kind, fate))
+def _settle(kind: str, key: str, fate: str, relief: str = "") -> Errand:
+    return Errand(scripts.SETTLE, (MARK_KEY, key), (kind, fate, relief))
 
 
 def _digest(text: str) -> str:

@@ -170,23 +170,24 @@ class RedisHistories:
         self._links.give_back(link)
         return answer
 
-    def take_back(self, visit: Visit) -> None:
+    def take_back(self, visit: Visit, *, relieves: bool = False) -> None:
         """As Histories has it. Sent at once, so that it comes before the caller's next call; nobody waits until it is done."""
-        self._paces.take_back(visit)
+        self._paces.take_back(visit, relieves=relieves)
+        refusal = to_refusal(visit, relieves=relieves)
         if visit.footprint is None and not (visit.session and visit.endpoint):
             return
         link = self._links.take(wait=False) if self._ready else None
         if link is None:
-            self._send(to_refusal(visit), outcome=False)
+            self._send(refusal, outcome=False)
             return
         try:
-            link.send(to_refusal(visit))
+            link.send(refusal)
         except HistoryFault as error:
             if error.late:
                 self._hold(link)
                 return
             self._fail(error.fault, link)
-            self._send(to_refusal(visit), outcome=False)
+            self._send(refusal, outcome=False)
             return
         self._links.give_back(link)
 

@@ -87,13 +87,17 @@ local function count(key, packed, time, cost, bits)
 end
 """
 _CHANGE: Final = """
-local function change(key, act, time)
+local function change(key, act, time, cost)
   local packed = redis.call('GET', key)
   if not packed then return end
   local now, before, endpoints, values = read(packed)
   local long = now[3] - now[3] % LONG
   if act == 'refuse' then
     now[2] = time
+  elseif act == 'relieve' then
+    local short = time >= now[3] - now[3] % SHORT
+    if short then now[4], now[5] = now[4] - 1, now[5] - cost end
+    if short or time >= now[3] - now[3] % MINUTE then now[6], now[7] = now[6] - 1, now[7] - cost end
   elseif time >= long then
     now[8] = now[8] + 1
   elseif time >= long - LONG then
@@ -106,7 +110,8 @@ COUNTING: Final = _WINDOWS + _FUNCTIONS + _COUNT
 """`count` counts a call and returns the counters; `packed` is what they were, false for none. Needs `PREFIX`, and `IDLE`, the
 seconds after which a silent caller is forgotten."""
 CHANGING: Final = _WINDOWS + _FUNCTIONS + _CHANGE
-"""`change` counts an error of the call that came at `time`, or takes note that it was refused. Needs `PREFIX`."""
+"""`change` counts an error of the call that came at `time`, or takes note that it was refused, or takes it off with its `cost`.
+Needs `PREFIX`."""
 
 
 def to_arguments(footprint: Footprint | None) -> tuple[str, bytes]:

@@ -226,7 +226,8 @@ return {
 SETTLE: Final = _script(
     CHANGING
     + r"""
--- KEYS: mark, then the decision or the request. ARGV: 'd' or 'r', which of the two; 'stays', 'fail' or 'refuse'.
+-- KEYS: mark, then the decision or the request. ARGV: 'd' or 'r', which of the two; 'stays', 'fail' or 'refuse'; the cost that
+-- the workload is relieved of, empty: none.
 -- Returns 1 if a decision had waited for that.
 local key = KEYS[2]
 if ARGV[1] == 'r' then
@@ -248,6 +249,7 @@ if time > 0 then
   if session ~= '' then change(pace_key('s', workload, session), ARGV[2], time) end
   if address ~= '' then change(pace_key('a', workload, address), ARGV[2], time) end
   if ARGV[2] == 'fail' then change(pace_key('w', workload, ''), ARGV[2], time) end
+  if tonumber(ARGV[3]) then change(pace_key('w', workload, ''), 'relieve', time, tonumber(ARGV[3])) end
 end
 local caller = PREFIX .. 'c:' .. workload .. ':' .. session
 local packed = number >= 0 and redis.call('GET', caller)

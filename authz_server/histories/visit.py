@@ -42,8 +42,11 @@ class Histories(Protocol):
     def visit(self, visit: Visit) -> Past | None:
         """Count a call as its caller's next step, and return what came before it; None: nobody can tell, so judge without."""
 
-    def take_back(self, visit: Visit) -> None:
-        """Undo the step: the call was refused, so nothing came of it. Its pace counts on, and its callers' age begins anew."""
+    def take_back(self, visit: Visit, *, relieves: bool = False) -> None:
+        """Undo the step: the call was refused, so nothing came of it. Its pace counts on, and its callers' age begins anew.
+
+        `relieves`: it was refused on its own account, so that it is no load of its workload either, for which others would pay.
+        """
 
     def settle(self, record: OutcomeRecord) -> None:
         """Take note of how a call ended, as any replica's access log stream brings it.

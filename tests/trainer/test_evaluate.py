@@ -13,7 +13,8 @@ from authz_server.engine.history import IDLE_SECONDS
 from authz_server.engine.observe import Observer
 from authz_server.engine.record import CallRecord
 from authz_server.engine.sequence import PrecedenceRule, SequenceModel
-from tests.factories_engine import NOON, WORKLOAD, endpoint_profile, parameter_profile, ready, record
+from authz_server.engine.volume import NEW_SECONDS, VolumeModel
+from tests.factories_engine import NOON, WORKLOAD, endpoint_profile, normal, parameter_profile, ready, record
 from trainer.evaluate import Evaluation, Rate, evaluate, evaluate_place, wilson
 from trainer.store_writer import StoreWriter
 
@@ -75,6 +76,18 @@ def test_rows_of_the_train_split_only_fill_the_histories() -> None:
     made = evaluated(record("GET", "/x", ts=ts - 2 * IDLE_SECONDS), paid, record("POST", "/ship", session="s", ts=ts + 1), other)
     assert made.false_positives.n == 3
     assert made.reasons == {"benign: unknown_endpoint": 1, "benign: precedence": 1}
+
+
+def test_who_comes_while_another_floods_isnt_refused_for_it() -> None:
+    volume = VolumeModel(3600.0, {}, normal(), None, normal(160.0))
+    flooded = ready({"GET /cart/items": endpoint_profile()}, volume=volume)
+    before = [benign("/cart/items", session=f"early {number}", ts=NOON + number * 600) for number in range(6)]
+    start = NOON + 2 * NEW_SECONDS
+    flood = [attack("/cart/items", session="flood", ts=start + number * 0.01) for number in range(2000)]
+    others = [benign("/cart/items", session=f"other {number}", ts=start + 1 + number) for number in range(15)]
+    made = evaluated(*sorted([*before, *flood, *others], key=lambda one: one.ts), **{WORKLOAD: flooded})
+    assert made.false_positives.hits == 0
+    assert made.true_positives.hits > 1500
 
 
 def test_a_call_that_failed_is_no_step() -> None:

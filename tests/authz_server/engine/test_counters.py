@@ -45,6 +45,17 @@ def test_an_error_and_a_refusal_reach_session_and_address() -> None:
     assert (2, 2, 7) == (found.session.age, found.address.age, found.workload.age)
 
 
+def test_what_is_refused_on_its_own_account_is_no_load_of_its_workload() -> None:
+    counters = Counters()
+    for _ in range(5):
+        counters.visit("shop", "one", "", START, Footprint(2.0))
+        counters.refuse("shop", "one", "", START, 2.0)
+    counters.visit("shop", "two", "", START + 12, Footprint(3.0))
+    counters.refuse("shop", "two", "", START + 12)
+    found = counters.visit("shop", "one", "", START + 12, Footprint())
+    assert (6, 11, 2, 4) == (*found.session.counts[2:4], *found.workload.counts[2:4])
+
+
 def test_callers_are_bounded_and_the_least_recently_active_goes_first() -> None:
     counters = Counters(max_callers=3)
     for session in ("a", "b", "c", "a", "d"):

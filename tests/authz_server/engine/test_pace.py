@@ -93,6 +93,16 @@ def test_age_begins_anew_after_silence_and_after_a_refusal() -> None:
     assert 0 == visits(pace, 121 + IDLE_SECONDS).age
 
 
+@pytest.mark.parametrize(("after", "short", "minute"), [(5, 3.0, 3.0), (15, 1 + 3 * 0.5, 3.0), (65, 1.0, 1 + 3 * 55 / 60)])
+def test_a_call_is_taken_off_while_the_bucket_it_came_in_goes_on(after: float, short: float, minute: float) -> None:
+    pace = CallerPace(START)
+    visits(pace, 0, 0, 0, after)
+    pace.relieve(START, 1.0)
+    found = counts(pace.counts())
+    assert [round(short, 6), round(short, 6)] == [found["calls", SHORT], found["cost", SHORT]]
+    assert [round(minute, 6), round(minute, 6)] == [found["calls", MINUTE], found["cost", MINUTE]]
+
+
 def test_a_time_that_goes_back_counts_as_the_last_one() -> None:
     assert 3.0 == counts(visits(CallerPace(START), 20, 21, 3))["calls", SHORT]
 

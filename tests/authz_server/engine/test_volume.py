@@ -131,6 +131,13 @@ def test_in_a_flood_those_are_refused_who_are_new_or_over_their_usual(session: C
     assert not refused or (found is not None and found.code is FindingCode.PACE_FLOOD)
 
 
+@pytest.mark.parametrize(("calls", "own"), [(1.0, False), (900.0, True)])
+def test_in_a_flood_what_a_caller_is_refused_for_by_itself_is_told_apart(calls: float, *, own: bool) -> None:
+    found = judge(model(workload=normal()), Paces(counts(calls, age=10.0), NO_COUNTS, counts(5000.0, age=90_000.0)))
+    assert found is not None
+    assert own == (found.own < 1e-6)
+
+
 def test_nobody_is_new_who_may_have_begun_before_we_watched() -> None:
     assert judge(model(workload=normal()), Paces(counts(1.0, age=10.0), NO_COUNTS, counts(5000.0, age=500.0))) is None
 

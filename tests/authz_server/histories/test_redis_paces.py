@@ -98,7 +98,7 @@ STEPS = st.tuples(
     st.sampled_from(["here", "there", ""]),
     st.one_of(st.floats(0.0, 3.0), st.floats(0.0, 130.0), st.sampled_from([10.0, 60.0, 599.0, 1300.0, 1801.0])),
     FOOTPRINTS,
-    st.sampled_from(["stays", "stays", "fails", "fails later", "refused"]),
+    st.sampled_from(["stays", "stays", "fails", "fails later", "refused", "refused for itself"]),
 )
 
 
@@ -125,9 +125,10 @@ def test_redis_counts_what_memory_counts(server: RedisServer, steps: list[tuple[
                 fail(made, ts)
             elif fate == "fails later":
                 later.append((made, ts))
-            elif fate == "refused":
-                ours.refuse(SHOP, session, address, ts)
-                theirs.run(to_refusal(made), ts)
+            elif fate.startswith("refused"):
+                itself = fate != "refused"
+                ours.refuse(SHOP, session, address, ts, footprint.cost if itself else None)
+                theirs.run(to_refusal(made, relieves=itself), ts)
             if later and ts - later[0][1] < 60.0 and len(later) > 2:
                 fail(*later.pop(0))
     finally:
