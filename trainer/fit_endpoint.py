@@ -100,16 +100,23 @@ class EndpointLearner:
             self._add(key, support)
         self._shrink()
 
-    def finish(self, quorum: Quorum) -> tuple[list[str], int]:
-        """Infer the endpoints (`METHOD /template`, sorted) that enough callers used, and count the callers of the others."""
+    def finish(self, quorum: Quorum) -> tuple[list[str], int, int]:
+        """Infer the endpoints (`METHOD /template`, sorted) that enough callers used, and count the callers of the others.
+
+        First those of unusual paths, then those of usual ones by unusual methods: paths are found all the time, methods seldom.
+        """
         self._shrink()
         root = _Node()
         for (method, tokens), support in sorted(self._paths.items()):
             root.add(method, tokens, support)
         root.collapse()
         endpoints = root.endpoints(())
-        normal = [f"{method} /{'/'.join(template)}" for method, template, support in endpoints if quorum.has(support)]
-        return sorted(normal), rare_callers([self._sprayers, *(support for _, _, support in endpoints)], quorum)
+        normal = [(method, template) for method, template, support in endpoints if quorum.has(support)]
+        usual = {template for _, template in normal}
+        paths = [support for _, template, support in endpoints if template not in usual]
+        methods = [support for _, template, support in endpoints if template in usual]
+        names = sorted(f"{method} /{'/'.join(template)}" for method, template in normal)
+        return names, rare_callers([self._sprayers, *paths], quorum), rare_callers(methods, quorum)
 
     def _add(self, key: tuple[str, Tokens], support: Support) -> None:
         if key in self._paths:

@@ -48,8 +48,8 @@ class Plan:
         self.survey = survey
         self.numeric = numeric
         self.quorum = survey.callers.finish()
-        succeeding, self.rare_endpoints = survey.endpoints.finish(self.quorum)
-        persistent, _ = survey.failing.finish(Quorum(self.quorum.heavy, _PERSISTENT))
+        succeeding, self.rare_endpoints, self.rare_methods = survey.endpoints.finish(self.quorum)
+        persistent, _, _ = survey.failing.finish(Quorum(self.quorum.heavy, _PERSISTENT))
         self.failing = frozenset(persistent)
         """Endpoints that clients call and are refused at all the time: what fails there is normal, and teaches too."""
         self.endpoints = sorted({*succeeding, *persistent})
@@ -134,7 +134,7 @@ class ModelLearner:
         """How surprising an unknown endpoint or method is: contexts of their own, one a workload."""
         rare = {
             FindingCode.UNKNOWN_ENDPOINT: self._plan.rare_endpoints,
-            FindingCode.UNKNOWN_METHOD: self._plan.rare_endpoints,
+            FindingCode.UNKNOWN_METHOD: self._plan.rare_methods,
         }
         for code, count in rare.items():
             prior.add(code, n, count)

@@ -75,7 +75,7 @@ def test_names_that_come_once_each_are_data() -> None:
     made = EndpointLearner()
     for number, slug in enumerate(SLUGS):
         made.update(call("GET", f"/shop/{slug}"), f"c{number}")
-    assert made.finish(NOBODY) == (["GET /shop/{*}"], 0)
+    assert made.finish(NOBODY) == (["GET /shop/{*}"], 0, 0)
 
 
 @pytest.mark.parametrize(("name", "times"), [("me", 100), ("popular", 400)], ids=["reserved", "far ahead of the others"])
@@ -151,7 +151,7 @@ def test_one_caller_makes_no_endpoint_however_often_it_calls() -> None:
     made = learner(["/cart"])
     for _ in range(1_000):
         made.update(call("GET", "/hidden"), "attacker")
-    assert made.finish(NOBODY) == (["GET /cart"], 1)
+    assert made.finish(NOBODY) == (["GET /cart"], 1, 0)
 
 
 def test_one_caller_counts_once_however_many_paths_it_invents() -> None:
@@ -159,6 +159,14 @@ def test_one_caller_counts_once_however_many_paths_it_invents() -> None:
     for name in MANY[:100]:
         made.update(call("GET", f"/scan/{name}/{name}"), "attacker")
     assert made.finish(NOBODY)[1] == 1
+
+
+def test_unusual_methods_are_counted_apart_from_unusual_paths() -> None:
+    made = learner(["/cart"])
+    for number in range(2):
+        made.update(call("TRACE", "/cart"), f"t{number}")
+    made.update(call("TRACE", "/hidden"), "other")
+    assert made.finish(NOBODY) == (["GET /cart"], 1, 2)
 
 
 def test_a_heavy_caller_makes_an_endpoint_alone() -> None:
@@ -212,7 +220,7 @@ def test_paths_are_bounded_when_somebody_sprays_them(monkeypatch: pytest.MonkeyP
         name = "".join(alphabet[int(digit)] for digit in str(number))
         made.update(call("GET", f"/{name}/{name}"), "attacker")
     assert len(made._paths) <= 200
-    assert made.finish(NOBODY) == ([], 1)
+    assert made.finish(NOBODY) == ([], 1, 0)
 
 
 def test_names_that_are_like_no_other_one_are_compared_with_a_bounded_number_of_groups(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,4 +248,4 @@ def test_one_caller_can_not_displace_endpoints_by_spraying_paths(monkeypatch: py
         if number % 100 == 0:
             made.update(call("GET", "/items"), f"caller {number}")
 
-    assert (["GET /items"], 1) == made.finish(NOBODY)
+    assert (["GET /items"], 1, 0) == made.finish(NOBODY)
