@@ -93,6 +93,13 @@ class ParameterLearner:
         self._lengths.merge(other._lengths)
         self._numbers.merge(other._numbers)
 
+    def merge_written(self, other: "ParameterLearner") -> None:
+        """Take over how another's values are written: their characters, punctuation marks and lengths, and who stands behind."""
+        self.total = self.total.plus(other.total)
+        self._classes.merge(other._classes)
+        self._symbols.merge(other._symbols)
+        self._lengths.merge(other._lengths)
+
     def traits(self, quorum: Quorum) -> Traits:
         """Tell what makes it like others."""
         numbers = _interval(self._numbers.values.items(), quorum)

@@ -40,6 +40,10 @@ def to_same_scale(model: WorkloadModel, others: Sequence[WorkloadModel]) -> Work
         surprises=_cut(model.surprises, [other.surprises for other in others]),
         edges=_edges(model.edges, [other.edges for other in others]),
         sequence=_sequence(model.sequence, [other.sequence for other in others]),
+        written={
+            name: _parameter(profile, _found(name, (other.written for other in others)))
+            for name, profile in model.written.items()
+        },
         segments=model.segments and _parameter(model.segments, [other.segments for other in others if other.segments]),
         alphabet=_alphabet(model.alphabet, [other.alphabet for other in others]),
         shared_alphabet=_alphabet(model.shared_alphabet, [other.shared_alphabet for other in others]),

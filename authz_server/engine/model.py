@@ -54,6 +54,7 @@ class WorkloadModel(msgspec.Struct, frozen=True):
     follows: Follows = {}
     volume: VolumeModel | None = None
     segments: ParameterProfile | None = None
+    written: dict[str, ParameterProfile] = {}
     alphabet: Alphabet = NO_ALPHABET
     shared_alphabet: Alphabet = NO_ALPHABET
 
@@ -102,7 +103,7 @@ class ReadyModel:
         self.positions = {endpoint: path_parameters(endpoint) for endpoint in model.endpoints}
         self.connections = any(endpoint.startswith(f"{CONNECTION} ") for endpoint in model.endpoints)
         self.profiles: dict[str, ReadyProfile] = {}
-        self.shared = ReadyShared(model.shared, model.shared_alphabet)
+        self.shared = ReadyShared(model.shared, model.shared_alphabet, model.written)
         self.segments = to_known(model.segments) if model.segments is not None else None
         self.sequence = ReadySequence(model.sequence)
         self.numeric = ReadyNumeric(model.numeric) if model.numeric is not None else None

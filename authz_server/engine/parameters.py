@@ -6,7 +6,7 @@ time, so scoring is set look-ups and comparisons: about half a microsecond a par
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Final
 
@@ -32,10 +32,12 @@ from authz_server.engine.profile import EndpointProfile, Interval, ParameterProf
 
 __all__ = [
     "FORMLESS",
+    "QUERY",
     "Known",
     "ReadyProfile",
     "ReadyShared",
     "combination",
+    "oddness",
     "score_known",
     "score_parameter",
     "to_known",
@@ -93,10 +95,17 @@ _STRANGE: Final = -1
 class ReadyShared:
     """The profile of headers and cookies, which clients send everywhere alike, ready to score at all endpoints of a workload."""
 
-    __slots__ = ("known", "profile")
+    __slots__ = ("known", "profile", "written")
 
-    def __init__(self, profile: EndpointProfile, alphabet: Alphabet = NO_ALPHABET) -> None:
+    def __init__(
+        self,
+        profile: EndpointProfile,
+        alphabet: Alphabet = NO_ALPHABET,
+        written: Mapping[str, ParameterProfile] | None = None,
+    ) -> None:
+        """`written`: how values are written anywhere, as a WorkloadModel has it."""
         self.profile = profile
+        self.written = {place: to_known(one) for place, one in (written or {}).items()}
         self.known = {
             key: to_known(parameter, _STRANGE if key[0] in "qb" else 0, alphabet) for key, parameter in profile.parameters.items()
         }
@@ -105,7 +114,7 @@ class ReadyShared:
 class ReadyProfile:
     """An EndpointProfile ready to score. Shared by all threads: all that changes is which combinations were found to be known."""
 
-    __slots__ = ("_common", "_fine", "_known", "_positions", "_profile")
+    __slots__ = ("_common", "_fine", "_known", "_positions", "_profile", "_written")
 
     def __init__(
         self, positions: tuple[int, ...], profile: EndpointProfile, shared: ReadyShared, alphabet: Alphabet = NO_ALPHABET
@@ -114,6 +123,7 @@ class ReadyProfile:
         self._positions = positions
         self._profile = profile
         self._common = shared.profile
+        self._written = shared.written
         self._known = shared.known.copy()
         self._fine: set[int] = set()
         bit = 1
@@ -157,7 +167,7 @@ class ReadyProfile:
         return found
 
     def _add_unknown(self, parameter: Parameter, found: list[Surprise]) -> int:
-        """Judge a parameter that isn't known here; return its part in the combination."""
+        """Judge a parameter that isn't known here, by its name and its value; return its part in the combination."""
         location = parameter.key[0]
         if location == "p":
             return 0
@@ -165,7 +175,7 @@ class ReadyProfile:
             code, where, in_words = _UNKNOWN_HEADER, self._common, unknown_header_in_words
         else:
             code, where, in_words = _UNKNOWN_PARAMETER, self._profile, unknown_parameter_in_words
-        amount = where.surprises.get(code, 0.0)
+        amount = min(MAX_SURPRISE, where.surprises.get(code, 0.0) + oddness(parameter, self._written))
         if amount > 0:
             found.append(Surprise(code, amount, parameter.key, (in_words, parameter, where), "", where.n))
         return _STRANGE if location in "qb" else 0
@@ -209,6 +219,17 @@ def _forms(profile: ParameterProfile) -> frozenset[str] | None:
     if known is None or marks is None:
         return known if marks is None else _NO_VALUES
     return frozenset([form for form in known if symbols(form) <= marks])
+
+
+def oddness(parameter: Parameter, written: Mapping[str, Known]) -> float:
+    """Tell how odd a value is among all that came in the same place, whatever they were called; 0: not at all."""
+    location = parameter.key[0]
+    known = written.get(QUERY if location == "b" else location)
+    if known is None or not parameter.length:
+        return 0.0
+    found: list[Surprise] = []
+    score_known(parameter, known, found)
+    return max([one.amount for one in found], default=0.0)
 
 
 def score_parameter(parameter: Parameter, profile: ParameterProfile) -> list[Surprise]:
@@ -279,6 +300,8 @@ def _score_composition(parameter: Parameter, form: str, profile: ParameterProfil
         _add(found, _STRUCTURE, profile, parameter, structure_in_words)
 
 
+QUERY: Final = "q"
+"""The key under which it is known how values of query and body are written; of headers and cookies it is `h` and `c`."""
 FORMLESS: Final = frozenset({Kind.HEX, Kind.TOKEN, Kind.UUID})
 """Random identifiers: what they are made of is their type, how it is mixed is chance."""
 

@@ -1,15 +1,16 @@
 """What is odd about a Call at no known endpoint, held against what is normal anywhere in the workload.
 
-That an endpoint is unknown says little where new ones come every day. How its path is written, which headers and cookies come
-with it and the request's form tell a probe from one more page that nobody had opened so far. Costs nothing where the endpoint is
-known.
+That an endpoint is unknown says little where new ones come every day. How its path and its values are written, which headers and
+cookies come with it and the request's form tell a probe from one more page that nobody had opened so far. Costs nothing where the
+endpoint is known.
 """
 
 from typing import Final
 
 from authz_server.engine.call import Call, Flag, Parameter
+from authz_server.engine.evidence import MAX_SURPRISE
 from authz_server.engine.finding import FindingCode, Surprise
-from authz_server.engine.parameters import Known, ReadyShared, score_known
+from authz_server.engine.parameters import QUERY, Known, ReadyShared, oddness, score_known
 from authz_server.engine.profile import EndpointProfile
 
 __all__ = ["score_unplaced"]
@@ -29,16 +30,18 @@ def score_unplaced(call: Call, segments: Known | None, shared: ReadyShared) -> l
             if segment.length:
                 score_known(segment, segments, found)
     profile = shared.profile
-    unknown = profile.surprises.get(_UNKNOWN_HEADER, 0.0)
     for parameter in call.parameters:
         key = parameter.key
-        if key[0] not in "hc" or key == _CONTENT_TYPE:
+        if key == _CONTENT_TYPE:
             continue
-        known = shared.known.get(key)
+        in_header = key[0] == "h" or key[0] == "c"
+        known = shared.known.get(key) if in_header else shared.written.get(QUERY) if parameter.length else None
         if known is not None:
             score_known(parameter, known, found)
-        elif unknown > 0:
-            found.append(Surprise(_UNKNOWN_HEADER, unknown, key, (_header_in_words, parameter, profile), "", profile.n))
+        elif in_header:
+            amount = min(MAX_SURPRISE, profile.surprises.get(_UNKNOWN_HEADER, 0.0) + oddness(parameter, shared.written))
+            if amount > 0:
+                found.append(Surprise(_UNKNOWN_HEADER, amount, key, (_header_in_words, parameter, profile), "", profile.n))
     amount = profile.surprises.get(_REQUEST_FORM, 0.0) if call.flags else 0.0
     if amount > 0:
         for flag in call.flags:

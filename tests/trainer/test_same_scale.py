@@ -32,6 +32,7 @@ def everywhere(amount: float, **changes: object) -> WorkloadModel:
         ),
         alphabet=Alphabet(1, amount),
         shared_alphabet=Alphabet(1, amount),
+        written={"q": parameter_profile(surprises=one)},
         **changes,
     )
 

@@ -112,6 +112,18 @@ def test_a_normal_call_has_no_surprise() -> None:
     assert judged(json_call("/cart/7?color=red", b'{"count":2}')) == []
 
 
+@pytest.mark.parametrize(
+    ("unknown", "value", "amount"),
+    [(3.0, "red", 3.0), (3.0, "<b>", 8.0), (0.0, "red", None), (0.0, "<b>", 5.0), (2.0, "<b>", 7.0)],
+)
+def test_an_unknown_parameter_is_as_odd_as_its_name_and_its_value(unknown: float, value: str, amount: float | None) -> None:
+    profile = endpoint_profile(surprises={FindingCode.UNKNOWN_PARAMETER: unknown}, combinations=None)
+    written = word_profile(surprises={FindingCode.CHARACTERS: 4.0}, values=None)
+    ready = ReadyProfile((), profile, ReadyShared(endpoint_profile(surprises={}), written={"q": written}))
+    found = ready.score(call("GET", f"/cart?new={value}"))
+    assert [(FindingCode.UNKNOWN_PARAMETER, amount)] * (amount is not None) == [(one.code, one.amount) for one in found]
+
+
 WORDS: list[tuple[str, Call, str]] = [
     ("range", json_call("/cart/7", b'{"count":-1}'), "`/count` was -1; in 48,211 calls it was an integer from 1 to 12"),
     (

@@ -49,3 +49,22 @@ def test_what_belongs_to_an_endpoint_is_not_judged_without_one() -> None:
 
 def test_without_a_profile_of_segments_they_are_not_judged() -> None:
     assert score_unplaced(call("GET", "/<b>"), None, ReadyShared(endpoint_profile(surprises={}))) == []
+
+
+@pytest.mark.parametrize(
+    ("target", "body", "headers", "found"),
+    [
+        ("/admin?id=seven", b'{"a": "b"}', {}, {}),
+        ("/admin?id=%3Cb%3E", b'{"a": "b"}', {}, {"query:id": 5.0}),
+        ("/admin?id=seven", b'{"a": "<b>"}', {}, {"body:/a": 5.0}),
+        ("/admin", b"{}", {"x-probe": "aa"}, {"header:x-probe": 2.0}),
+        ("/admin", b"{}", {"x-probe": "<b>"}, {"header:x-probe": 7.0}),
+    ],
+)
+def test_values_are_held_against_those_of_any_name(
+    target: str, body: bytes, headers: dict[str, str], found: dict[str, float]
+) -> None:
+    written = word_profile(lengths=Interval(1, 12), surprises=WRITTEN, values=None, structures=None, symbols=frozenset())
+    shared = ReadyShared(SHARED.profile, written={"q": written, "h": written})
+    made = call("POST", target, headers={"content-type": "application/json", **headers}, body=body, body_size=len(body))
+    assert {one.key: one.amount for one in score_unplaced(made, None, shared)} == found
