@@ -118,7 +118,7 @@ class ModelLearner:
             self._surprises(n, prior),
             self._edges.finish(prior, plan.quorum),
             self._numeric(endpoints),
-            written=to_written(learners, self._shared.names.learners, prior, plan.quorum),
+            written=to_written(learners, shared.names.learners, prior, plan.quorum),
             segments=to_segments(learners, {name: profile.total for name, profile in profiles.items()}, prior, plan.quorum),
             alphabet=fit_alphabet(((key, one) for (_, key), one in learners.items()), plan.quorum),
             shared_alphabet=fit_alphabet(shared.names.learners.items(), plan.quorum),
