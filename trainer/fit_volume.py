@@ -30,9 +30,10 @@ _MIN_OWN: Final = 2
 """Blocks that a heavy caller must have, that is, it came back; few of them make for a generous normal."""
 _MIN_BLOCKS: Final = 20
 """Blocks that the normal of all callers needs."""
-_MIN_SPAN: Final = 3 * LONG
-"""Seconds of traffic below which nothing is known of paces: counters begin empty, and what came in the longest window is few by
-the time it has filled once. Learned from ten minutes, usual callers exceeded what was normal four times as often as they may."""
+_FILLED: Final = 3
+"""Times a window must have filled before anything is known of it: counters begin empty, so ten minutes say how far those of the
+longest window had come, not what is usual. Learned from as much, callers exceeded what was normal four times as often as they
+may. The shortest one is always known: or else nothing would hold a flood off in the first half minute."""
 _MIN_HOURS: Final = 24
 """Blocks that the workload's needs."""
 _MAX_SAMPLE: Final = 20_000
@@ -165,7 +166,8 @@ class VolumeLearner:
         self._counters = Counters()
         span = last_ts - first_ts
         self._block = min(_BLOCK, max(_SHORTEST_BLOCK, span / _BLOCKS // _SHORTEST_BLOCK * _SHORTEST_BLOCK))
-        self._clock = first_ts >= _WALL_CLOCK and span >= _MIN_SPAN
+        self._clock = first_ts >= _WALL_CLOCK
+        self._longest = max(SHORT, span / _FILLED)
         self._weeks = span / (WEEK_HOURS * 3600.0)
         self._now = -1.0
         self._open: dict[tuple[str, str], _Open] = {}
@@ -180,7 +182,7 @@ class VolumeLearner:
 
     @property
     def counts(self) -> bool:
-        """Whether calls have times, over long enough, without which nothing can be learned."""
+        """Whether calls have times, without which nothing can be learned."""
         return self._clock
 
     def footprint(self, call: Call, endpoint: str) -> Footprint:
@@ -205,10 +207,10 @@ class VolumeLearner:
         self._note(("workload", ""), paces.workload.counts, ts)
 
     def finish(self) -> VolumeModel | None:
-        """Make the model; None where calls have no times or span too little, callers have no names, or blocks are too few."""
+        """Make the model; None where calls have no times, or callers no names, or there are too few blocks."""
         self._close()
         self._counters = Counters()
-        own = {key: normal for key, blocks in sorted(self._own.items()) if (normal := _to_normal(blocks, _MIN_OWN)) is not None}
+        own = {key: normal for key, blocks in sorted(self._own.items()) if (normal := self._normal(blocks, _MIN_OWN)) is not None}
         sessions, addresses = (self._pooled(kind) for kind in ("session", "address"))
         if sessions is None and addresses is None and not own:
             return None
@@ -217,14 +219,14 @@ class VolumeLearner:
         if self._weeks >= _WEEKS:
             week = _week(blocks.sample())
             blocks = _divided(blocks, week)
-        workload = _to_normal(blocks, _MIN_HOURS)
+        workload = self._normal(blocks, _MIN_HOURS)
         if workload is None:
             return VolumeModel(self._block, self._costs, sessions, addresses, None, own)
         return VolumeModel(self._block, self._costs, sessions, addresses, _of_load(workload), own, week)
 
     def _pooled(self, kind: str) -> Normal | None:
         """Make the normal of all callers but the heavy ones; where there are hardly any others, of those too."""
-        found = _to_normal(self._kinds[kind], _MIN_BLOCKS)
+        found = self._normal(self._kinds[kind], _MIN_BLOCKS)
         if found is not None:
             return found
         everybody = _Blocks()
@@ -234,7 +236,15 @@ class VolumeLearner:
                     everybody.add(block)
         for block in self._kinds[kind].sample():
             everybody.add(block)
-        return _to_normal(everybody, _MIN_BLOCKS)
+        return self._normal(everybody, _MIN_BLOCKS)
+
+    def _normal(self, blocks: _Blocks, least: int) -> Normal | None:
+        """Make a normal of enough blocks, with the tails of windows that are known."""
+        if len(blocks) < least:
+            return None
+        normal = to_normal(blocks.sample(), blocks.windows, blocks.peaks)
+        tails = [tail if meter.window <= self._longest else _NO_TAIL for meter, tail in zip(METERS, normal.tails, strict=True)]
+        return msgspec.structs.replace(normal, tails=tuple(tails))
 
     def _note(self, key: tuple[str, str], counts: tuple[float, ...], ts: float) -> None:
         block = self._open.get(key)
@@ -314,10 +324,6 @@ def _of_load(normal: Normal) -> Normal:
     """Keep the tails of what a workload is judged by; the factor stays that of all numbers, which errs on the side of serving."""
     tails = [tail if meter.counter in _LOAD else _NO_TAIL for meter, tail in zip(METERS, normal.tails, strict=True)]
     return msgspec.structs.replace(normal, tails=tuple(tails))
-
-
-def _to_normal(blocks: _Blocks, least: int) -> Normal | None:
-    return to_normal(blocks.sample(), blocks.windows, blocks.peaks) if len(blocks) >= least else None
 
 
 def _week(blocks: Iterable[_Block]) -> tuple[float, ...]:

@@ -139,12 +139,13 @@ def test_calls_without_a_clock_or_without_callers_teach_no_volume() -> None:
     assert (None, None) == (learn(numbered), learn(nobody))
 
 
-def test_a_quarter_of_an_hour_teaches_no_volume() -> None:
-    def learned_from(seconds: float) -> VolumeModel | None:
-        records = [record("GET", "/cart", session=f"s{number % 40}", ts=NOON + seconds * number / 400) for number in range(400)]
-        return learn(records)
-
-    assert (True, False) == (learned_from(900.0) is None, learned_from(2400.0) is None)
+@pytest.mark.parametrize(("seconds", "known"), [(30.0, {10.0}), (900.0, {10.0, 60.0}), (2400.0, {10.0, 60.0, 600.0})])
+def test_a_window_is_known_once_it_has_filled_a_few_times(seconds: float, known: set[float]) -> None:
+    records = [record("GET", "/cart", session=f"s{number % 40}", ts=NOON + seconds * number / 400) for number in range(400)]
+    made = learn(records)
+    assert made is not None
+    assert made.sessions is not None
+    assert known == {meter.window for meter, tail in zip(METERS, made.sessions.tails, strict=True) if tail.levels}
 
 
 def test_too_few_blocks_teach_no_volume() -> None:
