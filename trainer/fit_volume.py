@@ -33,7 +33,8 @@ _MIN_BLOCKS: Final = 20
 _FILLED: Final = 3
 """Times a window must have filled before anything is known of it: counters begin empty, so ten minutes say how far those of the
 longest window had come, not what is usual. Learned from as much, callers exceeded what was normal four times as often as they
-may. The shortest one is always known: or else nothing would hold a flood off in the first half minute."""
+may. The shortest one is always known: or else nothing would hold a flood off in the first half minute. Of callers that stay for
+a third of the time at most, and so were seen come and go, all windows are."""
 _MIN_HOURS: Final = 24
 """Blocks that the workload's needs."""
 _MAX_SAMPLE: Final = 20_000
@@ -67,13 +68,17 @@ _NO_TAIL: Final = Tail((), 0.0)
 
 
 class _Block(NamedTuple):
-    """One caller's block: its highest counts, how many calls, windows of each length in which it called, whose, since when."""
+    """One caller's block: its highest counts, how many calls, windows of each length in which it called, whose, since when.
+
+    `stay`: how many seconds of it passed from its first call to its last one, about.
+    """
 
     counts: tuple[float, ...]
     calls: int
     windows: tuple[int, ...]
     key: str
     ts: float
+    stay: float
 
     @property
     def day(self) -> tuple[str, int]:
@@ -83,8 +88,8 @@ class _Block(NamedTuple):
 
 _Kept = tuple[int, str, float, int, bytes]
 """A block as it is kept, at half its weight: its hash, whose, since when, calls, and `_NUMBERS`."""
-_NUMBERS: Final = Struct(f"{len(METERS)}d{len(_WINDOWS)}q")
-"""A block's counts and windows."""
+_NUMBERS: Final = Struct(f"{len(METERS)}d{len(_WINDOWS)}qd")
+"""A block's counts, windows and stay."""
 
 
 class _Open:
@@ -117,7 +122,8 @@ class _Open:
         return tuple(map(max, zip(*self.gathered, strict=True)))
 
     def close(self, key: str) -> _Block:
-        return _Block(self._highest(), self.calls, tuple(self.windows), key, self.ts)
+        stay = max(0.0, self.current[0] * SHORT - self.ts)
+        return _Block(self._highest(), self.calls, tuple(self.windows), key, self.ts, stay)
 
 
 class _Blocks:
@@ -148,13 +154,13 @@ class _Blocks:
 
 
 def _packed(rank: int, block: _Block) -> _Kept:
-    return rank, block.key, block.ts, block.calls, _NUMBERS.pack(*block.counts, *block.windows)
+    return rank, block.key, block.ts, block.calls, _NUMBERS.pack(*block.counts, *block.windows, block.stay)
 
 
 def _unpacked(kept: _Kept) -> _Block:
     _, key, ts, calls, packed = kept
     numbers = _NUMBERS.unpack(packed)
-    return _Block(numbers[: len(METERS)], calls, numbers[len(METERS) :], key, ts)
+    return _Block(numbers[: len(METERS)], calls, numbers[len(METERS) : -1], key, ts, numbers[-1])
 
 
 class VolumeLearner:
@@ -167,7 +173,7 @@ class VolumeLearner:
         span = last_ts - first_ts
         self._block = min(_BLOCK, max(_SHORTEST_BLOCK, span / _BLOCKS // _SHORTEST_BLOCK * _SHORTEST_BLOCK))
         self._clock = first_ts >= _WALL_CLOCK
-        self._longest = max(SHORT, span / _FILLED)
+        self._known = span / _FILLED
         self._weeks = span / (WEEK_HOURS * 3600.0)
         self._now = -1.0
         self._open: dict[tuple[str, str], _Open] = {}
@@ -242,8 +248,12 @@ class VolumeLearner:
         """Make a normal of enough blocks, with the tails of windows that are known."""
         if len(blocks) < least:
             return None
-        normal = to_normal(blocks.sample(), blocks.windows, blocks.peaks)
-        tails = [tail if meter.window <= self._longest else _NO_TAIL for meter, tail in zip(METERS, normal.tails, strict=True)]
+        sample = blocks.sample()
+        normal = to_normal(sample, blocks.windows, blocks.peaks)
+        if sum(block.stay * block.calls for block in sample) <= self._known * sum(block.calls for block in sample):
+            return normal
+        longest = max(SHORT, self._known)
+        tails = [tail if meter.window <= longest else _NO_TAIL for meter, tail in zip(METERS, normal.tails, strict=True)]
         return msgspec.structs.replace(normal, tails=tuple(tails))
 
     def _note(self, key: tuple[str, str], counts: tuple[float, ...], ts: float) -> None:

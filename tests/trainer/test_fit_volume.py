@@ -145,7 +145,15 @@ def test_a_window_is_known_once_it_has_filled_a_few_times(seconds: float, known:
     made = learn(records)
     assert made is not None
     assert made.sessions is not None
+    assert made.workload is None
     assert known == {meter.window for meter, tail in zip(METERS, made.sessions.tails, strict=True) if tail.levels}
+
+
+def test_of_callers_that_come_and_go_all_windows_are_known() -> None:
+    made = learn([record("GET", "/cart", session=f"s{number // 10}", ts=NOON + 0.25 * number) for number in range(400)])
+    assert made is not None
+    assert made.sessions is not None
+    assert all(tail.levels for tail in made.sessions.tails)
 
 
 def test_too_few_blocks_teach_no_volume() -> None:
