@@ -95,9 +95,10 @@ local function change(key, act, time, cost)
   if act == 'refuse' then
     now[2] = time
   elseif act == 'relieve' then
+    -- Never below none: where what had counted the call was evicted, a number below 0 would be written as billions.
     local short = time >= now[3] - now[3] % SHORT
-    if short then now[4], now[5] = now[4] - 1, now[5] - cost end
-    if short or time >= now[3] - now[3] % MINUTE then now[6], now[7] = now[6] - 1, now[7] - cost end
+    if short then now[4], now[5] = math.max(0, now[4] - 1), math.max(0, now[5] - cost) end
+    if short or time >= now[3] - now[3] % MINUTE then now[6], now[7] = math.max(0, now[6] - 1), math.max(0, now[7] - cost) end
   elseif time >= long then
     now[8] = now[8] + 1
   elseif time >= long - LONG then

@@ -20,7 +20,7 @@ from authz_server.histories.redis_errand import Errand, to_question, to_refusal,
 from authz_server.histories.redis_histories import RedisHistories
 from authz_server.histories.redis_link import Link
 from authz_server.histories.redis_paces import to_paces
-from authz_server.histories.redis_scripts import Script
+from authz_server.histories.redis_scripts import Script, pace_key
 from authz_server.histories.visit import Visit, join_key
 from demo.redis_server import Kind, RedisServer
 
@@ -98,7 +98,7 @@ STEPS = st.tuples(
     st.sampled_from(["here", "there", ""]),
     st.one_of(st.floats(0.0, 3.0), st.floats(0.0, 130.0), st.sampled_from([10.0, 60.0, 599.0, 1300.0, 1801.0])),
     FOOTPRINTS,
-    st.sampled_from(["stays", "stays", "fails", "fails later", "refused", "refused for itself"]),
+    st.sampled_from(["stays", "stays", "fails", "fails later", "refused", "refused for itself", "refused later"]),
 )
 
 
@@ -107,6 +107,12 @@ STEPS = st.tuples(
 def test_redis_counts_what_memory_counts(server: RedisServer, steps: list[tuple[Any, ...]], late: int) -> None:
     ours, theirs, ts = Counters(), Clocked(server), START + late / 1e6
     later: list[tuple[Visit, float]] = []
+    answered: list[tuple[Visit, float]] = []
+
+    def refuse(made: Visit, called: float, *, itself: bool) -> None:
+        cost = made.footprint.cost if itself and made.footprint is not None else None
+        ours.refuse(SHOP, made.session, made.address, called, cost)
+        theirs.run(to_refusal(made, relieves=itself), ts)
 
     def fail(made: Visit, called: float) -> None:
         ours.fail(SHOP, made.session, made.address, called)
@@ -125,12 +131,29 @@ def test_redis_counts_what_memory_counts(server: RedisServer, steps: list[tuple[
                 fail(made, ts)
             elif fate == "fails later":
                 later.append((made, ts))
+            elif fate == "refused later":
+                answered.append((made, ts))
             elif fate.startswith("refused"):
-                itself = fate != "refused"
-                ours.refuse(SHOP, session, address, ts, footprint.cost if itself else None)
-                theirs.run(to_refusal(made, relieves=itself), ts)
+                refuse(made, ts, itself=fate != "refused")
+            if len(answered) > 1:
+                refuse(*answered.pop(0), itself=True)
             if later and ts - later[0][1] < 60.0 and len(later) > 2:
                 fail(*later.pop(0))
+    finally:
+        theirs.close()
+
+
+def test_what_was_evicted_is_taken_off_nothing(server: RedisServer) -> None:
+    theirs = Clocked(server)
+    try:
+        for number in range(3):
+            theirs.run(to_question(visit(number), "0"), START)
+        server.tell("DEL", pace_key("w", SHOP, ""))
+        theirs.run(to_question(visit(3), "0"), START)
+        for number in range(3):
+            theirs.run(to_refusal(visit(number), relieves=True), START)
+        found = to_paces(*theirs.run(to_question(visit(4), "0"), START)[1:])
+        assert (1.0, 1.0, 1.0, 1.0) == found.workload.counts[:4]
     finally:
         theirs.close()
 
