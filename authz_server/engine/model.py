@@ -24,7 +24,9 @@ from authz_server.engine.volume import ReadyVolume, VolumeModel
 
 __all__ = ["SCHEMA_VERSION", "Manifest", "Match", "ReadyModel", "WorkloadEntry", "WorkloadModel", "decode_model", "encode_model"]
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
+"""Raised where a model of before would be misread: of other fields, or of parameters that `observe.py` named in another way, so
+that normal calls would have unknown ones."""
 
 Match = tuple[str, tuple[str, ...]]
 """An endpoint and nothing, or nothing and the methods that the best matching template is known with."""

@@ -7,7 +7,8 @@ from authz_server.engine.calibration import Calibration
 from authz_server.engine.call import BodyKind, Flag, Kind
 from authz_server.engine.edges import EdgeModel, Edges
 from authz_server.engine.errors import BundleError
-from authz_server.engine.model import ReadyModel, WorkloadModel, decode_model, encode_model
+from authz_server.engine.model import SCHEMA_VERSION, ReadyModel, WorkloadModel, decode_model, encode_model
+from authz_server.engine.observe import bounded_name
 from authz_server.engine.sequence import START, PrecedenceRule, SequenceModel, Transition
 from tests.factories_engine import endpoint_profile, model, parameter_profile, word_profile
 
@@ -85,3 +86,9 @@ def test_a_profile_is_made_ready_once() -> None:
     (endpoint, *_) = ready.positions
     assert ready.profiles == {}
     assert ready.profile(endpoint) is ready.profiles[endpoint]
+
+
+def test_a_schema_version_stands_for_one_way_to_name_parameters() -> None:
+    names = ("x-amz-content-sha256", "address[line1]", "items[0][id]", "Ic6MTDqbZPxWpLIavdRDWx", "page2", "a b7")
+    expected = ("x-amz-content-sha256", "address[line1]", "items[0][id]", "Ic0MTDqbZPxWpLIavdRDWx", "page2", "a a0")
+    assert (3, expected) == (SCHEMA_VERSION, tuple(map(bounded_name, names))), "named differently: raise the schema version"
