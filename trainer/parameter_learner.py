@@ -156,7 +156,7 @@ class ParameterLearner:
             structures,
             frozenset(self._symbols.normal(quorum)) if FindingCode.SYMBOLS in surprises else None,
             values,
-            complete=values is not None and len(values) == len(self._values.values),
+            complete=values is not None and len(values) == len(self._values.values) and not self._values.sprayers.count,
         )
 
 

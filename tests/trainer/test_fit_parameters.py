@@ -165,6 +165,13 @@ def test_a_population_teaches_by_itself() -> None:
     assert score_parameter(parameter("query:q", "50"), teach(NUMBERS, ["50"] * 3, ["gateway"], Quorum(["gateway"]))) == []
 
 
+@pytest.mark.parametrize(("first", "complete"), [(["blue"], True), ([f"id {number}" for number in range(128)], False)])
+def test_values_are_complete_where_no_other_one_came_not_even_one_that_was_let_go(first: list[str], *, complete: bool) -> None:
+    """The only caller of a service alone brings every value."""
+    made = teach([], [*first * 3, *["red"] * 3], ["service"], Quorum(["service"]))
+    assert complete == made.complete
+
+
 def test_extremes_that_callers_do_not_share_make_no_length_or_range() -> None:
     """Two callers at the ends, one in the middle who makes most of the calls: nobody agrees, so nothing is odd."""
     learner = ParameterLearner()
