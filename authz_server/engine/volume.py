@@ -10,7 +10,9 @@ that a call is judged by, of which volume gets `SHARE`; so the whole stays withi
 
 A caller is held against its own normal where it is one of the heavy ones, else against all callers'. The workload's normal judges
 nobody by itself: in a flood those are refused who are new (began lately, while we were watching) or over what their kind
-usually does; everybody else is served. What it costs per call: `python -m bench volume`.
+usually does; everybody else is served. A call that is refused for what it is or for its caller's own pace (`Excess.own`) is no
+load, so that nobody else pays for it; one that is told and served, as in dry run, is. What it costs per call: `python -m bench
+volume`.
 """
 
 import math

@@ -11,10 +11,11 @@ from google.rpc.code_pb2 import OK, RESOURCE_EXHAUSTED
 from authz_server.afterwards import Afterwards
 from authz_server.bundle import Bundle
 from authz_server.check import Checker
-from authz_server.engine.history import Past
+from authz_server.engine.history import Past, Snapshot
+from authz_server.engine.pace import NO_COUNTS, Counts, Paces
 from authz_server.engine.policy import EndpointPolicy, Enforcement, Mode, Rule, SessionSource, WorkloadPolicy
 from authz_server.engine.sequence import PrecedenceRule, SequenceModel
-from authz_server.engine.verdict import Basis, Verdict
+from authz_server.engine.verdict import Action, Basis, Verdict
 from authz_server.engine.volume import VolumeModel
 from authz_server.histories.memory import MemoryHistories
 from authz_server.histories.visit import Histories, Visit
@@ -138,6 +139,42 @@ def test_who_paid_before_the_workload_was_switched_on_is_not_condemned() -> None
     mesh.post("/pay")
     mesh.enforcement = policy(Mode.ENFORCE)
     assert not mesh.post("/ship").refused
+
+
+class _Busy(MemoryHistories):
+    """A history that tells of given paces, and remembers whether the load of what is refused was taken off."""
+
+    def __init__(self, paces: Paces) -> None:
+        super().__init__(0.0)
+        self.paces = paces
+        self.taken_back: list[bool] = []
+
+    def visit(self, visit: Visit) -> Past | None:
+        return Snapshot(-1.0, {}, (), self.paces)
+
+    def take_back(self, visit: Visit, *, relieves: bool = False) -> None:
+        self.taken_back.append(relieves)
+
+
+@pytest.mark.parametrize(
+    ("mode", "calls", "load", "taken_back"),
+    [
+        (Mode.ENFORCE, 1.0, 10.0, []),
+        (Mode.ENFORCE, 900.0, 10.0, [True]),
+        (Mode.ENFORCE, 900.0, 5_000.0, [True]),
+        (Mode.ENFORCE, 1.0, 5_000.0, [False]),
+        (Mode.DRY_RUN, 900.0, 10.0, []),
+        (Mode.DRY_RUN, 1.0, 5_000.0, []),
+    ],
+    ids=["calm", "too fast", "too fast in a flood", "new in a flood", "too fast but served", "new but served"],
+)
+def test_what_is_refused_on_its_own_account_is_no_load(mode: Mode, calls: float, load: float, taken_back: list[bool]) -> None:
+    volume = VolumeModel(3600.0, {}, normal(), None, normal(160.0))
+    bundle = Bundle("r", {WORKLOAD: ready({SHIP: endpoint_profile()}, volume=volume, shared=endpoint_profile(surprises={}))})
+    histories = _Busy(Paces(Counts(10.0, (calls,) * 4 + (0.0,) * 3), NO_COUNTS, Counts(90_000.0, (load,) * 4 + (0.0,) * 3)))
+    verdict = Mesh(bundle, policy(mode), histories).post("/ship")
+    assert taken_back == histories.taken_back
+    assert (verdict.action is Action.DENY) == (calls > 1.0 or load > 10.0)
 
 
 class _Broken(MemoryHistories):
