@@ -154,7 +154,7 @@ def evaluate_budgets(
 ) -> list[Evaluation]:
     """Judge `records` once, as `evaluate` does, and count for each budget.
 
-    A call that is refused at each of them did nothing, as in the server: no step of its caller, no load of its workload.
+    A call that is refused at each of them did nothing, as in the server: no step or error of its caller, no load of its workload.
     """
     tally = _Tally()
     strictest = min(budgets)
@@ -169,7 +169,9 @@ def evaluate_budgets(
         succeeded = record.status is None or 100 <= record.status < 400
         if judgement is not None and judgement.p_value <= strictest and record.split != "train":
             _refuse(record, judgement, ready, counters, strictest)
-        elif caller is not None and judgement is not None and judgement.endpoint and succeeded:
+        elif not succeeded:
+            counters.fail(record.workload, record.session, _address(record), record.ts)
+        elif caller is not None and judgement is not None and judgement.endpoint:
             add_step(caller, judgement.endpoint)
         if record.split != "train":
             tally.add(record, call, judgement)
@@ -186,23 +188,22 @@ def _judge(record: CallRecord, call: Call, ready: ReadyModel, caller: CallerHist
 
 
 def _count(record: CallRecord, call: Call, ready: ReadyModel, endpoint: str, counters: Counters) -> Paces:
-    """Count a call, and at once the error that it ended in, as the server does when it hears of it."""
+    """Count a call, as the server does before it answers."""
     cost = ready.volume.cost(endpoint) if ready.volume is not None else 1.0
     footprint = to_footprint(call, endpoint, ready.positions.get(endpoint, ()), cost)
-    session, address = record.session, record.address if record.address != record.session else ""
-    paces = counters.visit(record.workload, session, address, record.ts, footprint)
-    if record.status is not None and not 100 <= record.status < 400:
-        counters.fail(record.workload, session, address, record.ts)
-    return paces
+    return counters.visit(record.workload, record.session, _address(record), record.ts, footprint)
+
+
+def _address(record: CallRecord) -> str:
+    return record.address if record.address != record.session else ""
 
 
 def _refuse(record: CallRecord, judgement: Judgement, ready: ReadyModel | None, counters: Counters, budget: float) -> None:
     """Take note of a refusal, as the server does."""
     volume = ready.volume if ready is not None else None
     if volume is not None:
-        address = record.address if record.address != record.session else ""
         relief = volume.cost(judgement.endpoint) if judgement.own_p_value <= budget else None
-        counters.refuse(record.workload, record.session, address, record.ts, relief)
+        counters.refuse(record.workload, record.session, _address(record), record.ts, relief)
 
 
 def _with_paces(caller: CallerHistory | None, paces: Paces) -> Past:

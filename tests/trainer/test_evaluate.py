@@ -91,6 +91,15 @@ def test_who_comes_while_another_floods_isnt_refused_for_it() -> None:
     assert made.true_positives.hits > 1500
 
 
+def test_errors_of_calls_that_are_refused_never_happened() -> None:
+    """Who guesses a password every other second is let through again and again, as few times as its errors allow."""
+    judged = {WORKLOAD: ready({"GET /cart/items": endpoint_profile()}, volume=VolumeModel(3600.0, {}, normal()))}
+    guesses = [attack("/cart/items", session="guesser", status=401, ts=NOON + number * 2) for number in range(1800)]
+    served = [rate.n - rate.hits for rate in (evaluate(guesses[:part], judged, "r", 1e-3).true_positives for part in (300, 1800))]
+    assert 64 <= served[0] < 250
+    assert 3 * served[0] < served[1] < 7 * served[0]
+
+
 def test_a_call_that_failed_is_no_step() -> None:
     failed = record("POST", "/pay", status=402, session="s")
     ship = record("POST", "/ship", session="s", ts=NOON + 1)
