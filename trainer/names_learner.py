@@ -86,7 +86,8 @@ class NamesLearner:
 def _finish(learner: ParameterLearner, together: ParameterLearner | None, prior: Prior, quorum: Quorum) -> ParameterProfile:
     """Make a profile of what is known of a parameter and its kin; but its values are its own, where they are few and came often.
 
-    A `status` of orders and one of parcels look alike and have nothing else in common.
+    A `status` of orders and one of parcels look alike and have nothing else in common. It is then of its own calls that all is
+    told: in those of its kin other values came.
     """
     if together is None:
         return learner.finish(prior, quorum)
@@ -97,4 +98,4 @@ def _finish(learner: ParameterLearner, together: ParameterLearner | None, prior:
     surprises.pop(FindingCode.VALUE, None)
     if FindingCode.VALUE in own.surprises:
         surprises[FindingCode.VALUE] = own.surprises[FindingCode.VALUE]
-    return msgspec.structs.replace(profile, values=own.values, complete=True, surprises=surprises)
+    return msgspec.structs.replace(profile, n=own.n, values=own.values, complete=True, surprises=surprises)

@@ -370,5 +370,6 @@ def test_parameters_of_one_name_learn_together_but_for_values_that_are_few() -> 
     kin = to_kin(learners, quorum)
     assert len(kin) == 2
     made = [learner.finish(prior, quorum, {key: kin[place, key]}).parameters[key] for place, learner in endpoints.items()]
-    assert [profile.n for profile in made] == [400, 400]
+    assert [profile.n for profile in made] == [200, 200], "in 400 calls other values came"
+    assert [profile.lengths for profile in made] == [Interval(4, 7)] * 2
     assert [len(profile.values or ()) for profile in made] == [2, 2]
