@@ -14,7 +14,7 @@ from authz_server.engine.observe import Observer
 from authz_server.engine.policy import Enforcement
 from authz_server.key_id import show_key_id
 from authz_server.settings import Settings, to_public
-from authz_server.uploads import is_url
+from authz_server.uploads import is_url, open_filesystem
 
 __all__ = ["Parts", "describe", "load_parts", "notes", "unusable"]
 
@@ -48,7 +48,12 @@ def load_parts(settings: Settings) -> Parts:
 
 
 def unusable(settings: Settings) -> Iterator[str]:
-    """Name the places that `serve` couldn't use, leaving nothing behind: where it records and logs, and its certificate."""
+    """Name what `serve` couldn't use, leaving nothing behind: where it records and logs, a shared history, its certificate."""
+    for needed in (_open_record, _know_history):
+        try:
+            needed(settings)
+        except MeshwardenError as error:
+            yield from error.problems
     record = settings.record_spool if settings.record and is_url(settings.record) else settings.record
     if record is not None:
         reason = _unwritable(Path(record))
@@ -67,6 +72,18 @@ def unusable(settings: Settings) -> Iterator[str]:
             server_credentials(settings)
         except MeshwardenError as error:
             yield from error.problems
+
+
+def _open_record(settings: Settings) -> None:
+    if settings.record and is_url(settings.record):
+        open_filesystem(settings.record)  # asks nobody yet
+
+
+def _know_history(settings: Settings) -> None:
+    if settings.history != "memory":
+        from authz_server.histories.redis_connector import connector  # brings redis
+
+        connector(settings.history, settings.history_timeout_ms / 1000)
 
 
 def _unwritable(directory: Path) -> str:
@@ -126,7 +143,9 @@ def _described(bundle: Bundle) -> str:
     if bundle.manifest is None:
         return "none yet"
     made = time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(bundle.manifest.created))
-    return f"revision {bundle.revision} of {made}: {bundle.manifest.calls:,} calls, {len(bundle.manifest.workloads):,} workloads"
+    count = len(bundle.manifest.workloads)
+    workloads = f"{count:,} workload{'s' if count != 1 else ''}"
+    return f"revision {bundle.revision} of {made}: {bundle.manifest.calls:,} calls, {workloads}"
 
 
 def _row(name: str, width: int, enforcement: Enforcement, bundle: Bundle) -> str:

@@ -1,3 +1,4 @@
+import sys
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,22 @@ def test_a_spool_is_looked_at_where_records_are_uploaded(tmp_path: Path) -> None
     told = list(unusable(Settings(policy=None, record="memory://calls", record_spool=tmp_path / "file/spool")))
 
     assert [True] == [problem.startswith("record_spool: ") for problem in told]
+
+
+def test_a_place_or_history_whose_package_is_missing_is_told_before_it_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "redis", None)
+
+    told = list(unusable(Settings(policy=None, record="nowhere://calls", history="redis://cache/0")))
+
+    assert ["nowhere", "history"] == [problem.split(":")[0] for problem in told]
+    assert "pip install 'meshwarden[redis]'" in told[1]
+
+
+def test_one_workload_is_told_in_the_singular(tmp_path: Path) -> None:
+    write_bundle(tmp_path, [workload_model("shop/cart")], 0.0, Observer("k").key_id)
+    settings = Settings(policy=None, bundle=str(tmp_path), hash_key="k")
+
+    assert "1,000 calls, 1 workload\n" in describe(settings, load_parts(settings))
 
 
 def test_what_would_run_hides_the_credentials_of_places() -> None:
