@@ -25,7 +25,7 @@ from authz_server.engine.pointer import (
 from authz_server.engine.profile import EndpointProfile, ParameterProfile
 from trainer.description import Description, EndpointFacts, ParameterFacts, ResponseFacts, Spread
 from trainer.openapi.body import body_schema
-from trainer.openapi.request_body import content, graphql_parameters, is_of_graphql, reference
+from trainer.openapi.request_body import content, graphql_parameters, graphql_selection, is_of_graphql, reference
 from trainer.openapi.schema import Schema, is_required, progress, value_schema
 from trainer.openapi.security import requirements, security_schemes
 
@@ -202,6 +202,9 @@ def _operation(
     taken_apart = [name for name in components["schemas"] if name == f"fields.{operation_id(endpoint)}"]
     if taken_apart and BodyKind.GRAPHQL in profile.bodies:
         operation[GRAPHQL] = reference("schemas", taken_apart[0])
+    elif selected := _of_graphql(profile):
+        facts_of = {name: parameter_id(endpoint, "query", name) for name in selected if is_of_graphql(name)}
+        operation[GRAPHQL] = graphql_selection(facts_of, [name for name in facts_of if is_required(profile, selected[name])])
     operation["responses"] = _responses(facts)
     security = requirements(facts, components["securitySchemes"])
     if security:
@@ -239,9 +242,7 @@ def _own_parameters(
         else:
             components[identifier] = _parameter(key, name, one, counted.get(key), calls, vocabulary, required=True)
         references.append(reference("parameters", identifier))
-    queried = {key.partition(":")[2]: key for key in profile.parameters if key.startswith("query:")}
-    graphql = "operation/depth" in queried
-    of_graphql = {name: key for name, key in queried.items() if graphql and (is_of_graphql(name) or name.startswith("variables"))}
+    queried, of_graphql = _queried(profile), _of_graphql(profile)
     for name, key in sorted(queried.items()):
         required = is_required(profile, key)
         identifier = parameter_id(endpoint, "query", name)
@@ -254,6 +255,18 @@ def _own_parameters(
             of_graphql, lambda keys: body_schema(keys, profile, counted, vocabulary, _bare, nested=True)
         )
     return references
+
+
+def _queried(profile: EndpointProfile) -> dict[str, str]:
+    return {key.partition(":")[2]: key for key in profile.parameters if key.startswith("query:")}
+
+
+def _of_graphql(profile: EndpointProfile) -> dict[str, str]:
+    """Choose what was read out of a GraphQL request in the query string; empty where none was sent there."""
+    queried = _queried(profile)
+    if "operation/depth" not in queried:
+        return {}
+    return {name: key for name, key in queried.items() if is_of_graphql(name) or name.startswith("variables")}
 
 
 def _bare(_key: str, _calls: int) -> Schema:

@@ -5,7 +5,7 @@ sends those, so they aren't properties of the body; they stand in a schema of th
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from authz_server.engine.call import BodyKind
@@ -16,7 +16,7 @@ from trainer.openapi.body import Shown, body_schema
 from trainer.openapi.media import media_types
 from trainer.openapi.schema import Schema, is_required
 
-__all__ = ["content", "graphql_parameters", "is_of_graphql", "reference"]
+__all__ = ["content", "graphql_parameters", "graphql_selection", "is_of_graphql", "reference"]
 
 _FILE_FACTS: Final = ("filename", "extension", "type", "size", "magic")
 _OPERATION: Final = re.compile(r"operation(?:/|\Z)|(?:fields|arguments)/")
@@ -101,6 +101,16 @@ def graphql_parameters(names: Mapping[str, str], write: Any) -> list[dict[str, A
         schema = write(variables)
         found.append({"name": "variables", "in": "query", "content": {"application/json": {"schema": schema}}})
     return found
+
+
+def graphql_selection(identifiers: Mapping[str, str], required: Collection[str]) -> Schema:
+    """Write what was read out of a document in a query string, by name: the schemas of the components of these identifiers."""
+    return {
+        "type": "object",
+        "description": _TAKEN_APART,
+        "properties": {name: {"$ref": f"#/components/parameters/{identifiers[name]}/schema"} for name in sorted(identifiers)},
+        "required": sorted(required),
+    }
 
 
 def _files(flat: Mapping[str, str]) -> list[str]:

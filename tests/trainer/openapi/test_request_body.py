@@ -92,6 +92,15 @@ def test_a_graphql_request_by_query_has_the_parameters_that_were_sent() -> None:
     assert [one.get("name") for one in parameters] == ["query"]
 
 
+def test_what_a_graphql_request_by_query_selects_stands_where_its_parameter_says() -> None:
+    operation = document()["paths"]["/graphql"]["get"]
+    assert "`x-graphql`" in operation["parameters"][0]["schema"]["description"]
+    selected = operation["x-graphql"]["properties"]["fields/viewer/id"]["$ref"]
+    assert resolve(document(), selected)["type"] == "integer"
+    fields = to_contract(document()).endpoints["GET /graphql"].fields
+    assert fields["graphql:fields/viewer/id"].required
+
+
 def test_a_file_in_a_form_is_one_property() -> None:
     made = schema("/upload", "post", "multipart/form-data")
     assert made["required"] == ["file", "kind"]
