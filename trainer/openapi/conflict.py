@@ -51,11 +51,11 @@ def _odd_types(key: str, ours: Field, theirs: Field) -> frozenset[str]:
 
 
 def _enumerations(key: str, ours: Field, documented: frozenset[str]) -> Iterator[tuple[str, str]]:
-    words = ", ".join(sorted(documented))
+    words = ", ".join([one or '""' for one in sorted(documented)])
     if "string" not in ours.types or is_secret(key):
         return
     if ours.enum is not None or ours.unread:
-        others = sorted((ours.enum or ours.named) - documented)
+        others = [one or '""' for one in sorted((ours.enum or ours.named) - documented)]
         if ours.unread:
             others.append(f"{ours.unread} that can't be named")
         if others:

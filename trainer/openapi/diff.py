@@ -85,7 +85,7 @@ def _words(field: Field) -> str:
     if field.required:
         words.append("required")
     if field.enum is not None or field.unread:
-        names = sorted(field.enum or field.named)
+        names = [name or '""' for name in sorted(field.enum or field.named)]
         words.append(f"one of {', '.join([*names, *([f'{field.unread} that cannot be named'] if field.unread else [])])}")
     for name, label in _LIMITS:
         limit = getattr(field, name)

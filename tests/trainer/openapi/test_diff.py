@@ -49,6 +49,13 @@ def test_what_changed_is_named() -> None:
     ]
 
 
+def test_an_empty_text_is_seen_among_an_enumeration_s_values() -> None:
+    def change(later: Any) -> None:
+        later["components"]["schemas"]["post.cart"]["properties"]["gift"] = {"type": "string", "enum": ["", "card"]}
+
+    assert lines(change)[-1] == '+     body:/gift: string, one of "", card'
+
+
 def test_workloads_come_and_go() -> None:
     one = to_contract(document())
     assert to_lines(changes({"a": one}, {"b": one})) == ["- a", "+ b"]
