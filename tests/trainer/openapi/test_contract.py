@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from trainer.openapi.contract import Contract, Field, to_contract
@@ -134,6 +134,7 @@ JUNK = st.recursive(
 )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(st.sampled_from("paths swagger openapi servers security info components".split()), JUNK))
 def test_any_document_has_a_contract(document: dict[str, Any]) -> None:
     to_contract(document)
