@@ -5,6 +5,7 @@ depends on colour. Same figure, same bytes: no date, no version, no random ids. 
 """
 
 import io
+import logging
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -89,6 +90,7 @@ def need_matplotlib() -> None:
         import matplotlib  # noqa: F401
     except ImportError as error:
         raise SettingError("study: expected matplotlib for the plots: pip install 'meshwarden[study]'") from error
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)  # or the first study on a machine tells of its cache of fonts
 
 
 @contextmanager
