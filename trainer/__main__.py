@@ -10,7 +10,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -18,7 +18,7 @@ from typer.core import TyperCommand, TyperGroup
 from authz_server.engine.errors import MeshwardenError, SettingError
 from authz_server.engine.observe import Observer
 from authz_server.settings import unknown_variables
-from trainer.imports import Format
+from trainer.imports import Format, Imports
 from trainer.openapi.form import Form
 from trainer.options import Bundle, Calls, HashKey, Json, Policy, SomeStore, Spool, Store
 from trainer.plural import plural
@@ -31,6 +31,11 @@ __all__ = ["app", "main"]
 _FAILED = 2
 _TERMINATED = 128 + signal.SIGTERM
 _PREFIX = "TRAINER_"
+_EXTRAS: Final = {
+    **dict.fromkeys(("cel", "joblib", "jsonschema", "kubernetes", "scipy", "sklearn", "threadpoolctl", "zstandard"), "trainer"),
+    **dict.fromkeys(("matplotlib", "mpl_toolkits"), "study"),
+}
+"""Which extra brings a package that commands import when they need it."""
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -123,17 +128,23 @@ def import_(
     observer = Observer(hash_key)
     if mixed := beside(store, observer.key_id):
         say(mixed)
-    with track_import(files) as progress:
-        imports = import_files(
-            files,
-            file_format,
-            store,
-            observer,
-            load_enforcement(policy),
-            skip_bad=skip_bad,
-            spool=spool,
-            progress=progress,
-        )
+    imports = Imports()
+    try:
+        with track_import(files) as progress:
+            import_files(
+                files,
+                file_format,
+                store,
+                observer,
+                load_enforcement(policy),
+                imports,
+                skip_bad=skip_bad,
+                spool=spool,
+                progress=progress,
+            )
+    except (KeyboardInterrupt, SystemExit):
+        say(f"stopped; imported before it: {plural(imports.written, 'call')} into {store}")
+        raise
     for problem in imports.problems:
         say(problem)
     say(f"imported {imports.written:,} calls into {store}; {imports.skipped:,} bad lines skipped")
@@ -241,7 +252,7 @@ def openapi(
     report = to_report(export, old, spec, as_json=as_json) if old is not None or spec is not None else None
     if out is not None:
         names = write_documents(export, out, form)
-        say(f"wrote {len(names)} document(s) of revision {export.bundle.revision} into {out}: {', '.join(names)}")
+        say(f"wrote {plural(len(names), 'document')} of revision {export.bundle.revision} into {out}: {', '.join(names)}")
     if report is not None:
         text, count = report
         typer.echo(text)
@@ -268,7 +279,7 @@ def workflows(
         typer.echo("\n".join(files.values()), nl=False)
         return
     write(files, out)
-    say(f"wrote {len(files)} files into {out}: {', '.join(files)}")
+    say(f"wrote {plural(len(files), 'file')} into {out}: {', '.join(files)}")
 
 
 app.add_typer(policies, name="policies")
@@ -320,6 +331,12 @@ def main() -> int:
     except MeshwardenError as error:
         for problem in error.problems:
             sys.stderr.write(f"error: {problem}\n")
+        return _FAILED
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in _EXTRAS:
+            raise
+        sys.stderr.write(f"error: expected the package `{package}`: pip install 'meshwarden[{_EXTRAS[package]}]'\n")
         return _FAILED
     return 0
 

@@ -113,16 +113,17 @@ def import_files(
     store: str,
     observer: Observer,
     sources: Sources = DEFAULT_SESSION,
+    imports: Imports | None = None,
     *,
     skip_bad: bool = False,
     spool: str | None = None,
     progress: Callable[[Imports], None] | None = None,
 ) -> Imports:
-    """Import files in turn into `store`. Raises FormatError at the first bad line, unless `skip_bad`.
+    """Import files in turn into `store`, counting in `imports`. Raises FormatError at the first bad line, unless `skip_bad`.
 
-    What came before it is in the store then, whole, and the error says how much that is.
+    What came before it, or before whatever else ends an import, is in the store then, whole, and the error says how much that is.
     """
-    imports = Imports()
+    imports = imports or Imports()
 
     def advance(read: int) -> None:
         imports.read += read

@@ -1,4 +1,5 @@
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -63,6 +64,47 @@ def test_what_kubernetes_sets_for_a_service_named_trainer_is_no_misspelling(tmp_
     )
 
     assert 0 == done.returncode
+
+
+@pytest.mark.parametrize(
+    ("package", "extra", "arguments"),
+    [
+        ("joblib", "trainer", ["train", "--store", "calls", "--out", "bundle"]),
+        ("sklearn", "trainer", ["evaluate", "--bundle", "bundle", "--calls", "calls.jsonl"]),
+        ("kubernetes", "trainer", ["policies", "diff", "--policies", "mesh"]),
+        ("zstandard", "trainer", ["import", "calls.zst", "--format", "calls", "--store", "calls"]),
+    ],
+)
+def test_a_package_of_an_extra_that_is_missing_is_told_in_one_line(
+    tmp_path: Path, package: str, extra: str, arguments: list[str]
+) -> None:
+    (tmp_path / "calls.zst").write_bytes(b"")
+    code = f"import sys; sys.modules[{package!r}] = None; from trainer.__main__ import main; sys.exit(main())"
+    command = [sys.executable, "-c", code, *arguments]
+    path = {"PYTHONPATH": str(Path(__file__).parents[2])}
+
+    done = subprocess.run(command, cwd=tmp_path, env=path, capture_output=True, timeout=60, check=False)
+
+    expected = f"error: expected the package `{package}`: pip install 'meshwarden[{extra}]'\n"
+    assert (2, expected) == (done.returncode, done.stderr.decode())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_import_that_is_stopped_tells_what_is_in_the_store(tmp_path: Path, number: int) -> None:
+    command = [sys.executable, "-m", "trainer", "import", "-", "--format", "calls", "--store", str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, env={}) as process:
+        assert process.stdin is not None
+        try:
+            process.stdin.write(b'{"method":"GET","path":"/a"}\n' * 60_000)  # more than a pipe and the reader hold back
+            process.stdin.flush()
+            process.send_signal(number)
+            said = process.communicate(timeout=30)[1].decode()
+        finally:
+            process.kill()
+
+    kept = len(list(read_calls(str(tmp_path))))
+    assert kept > 0
+    assert (128 + number, f"stopped; imported before it: {kept:,} calls into {tmp_path}\n") == (process.returncode, said)
 
 
 def calls_of(target: str) -> bytes:
