@@ -13,7 +13,7 @@ from typing import Final
 import msgspec
 from msgspec.structs import replace
 
-from authz_server.engine.errors import PolicyError, SettingError
+from authz_server.engine.errors import PolicyError, SettingError, StoreError
 from authz_server.engine.observe import Observer
 from authz_server.engine.record import CallRecord
 from trainer.imports import iter_calls_file
@@ -111,11 +111,13 @@ def replay_place(
         raise PolicyError(f"{policies}: expected AuthorizationPolicies, got none")
     selectors = read_exceptions(exceptions).selectors if exceptions is not None else {}
     read = as_policies(documents)
-    if calls is not None and store is None:
-        return replay(read, iter_calls_file(calls, Observer()), selectors, root_namespace)
-    if store is not None and calls is None:
-        return replay(read, read_calls(store), selectors, root_namespace)
-    raise SettingError("calls, store: expected one of them, where the recorded calls are")
+    if (calls is None) == (store is None):
+        raise SettingError("calls, store: expected one of them, where the recorded calls are")
+    recorded = read_calls(store) if store is not None else iter_calls_file(calls or "", Observer())
+    found = replay(read, recorded, selectors, root_namespace)
+    if not found.calls:
+        raise StoreError(f"{store or calls}: expected recorded calls, found none: nothing says what the policies would refuse")
+    return found
 
 
 def replay(

@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from authz_server.engine.errors import StoreError
 from tests.factories_engine import record
 from trainer.policies.commands import app
 from trainer.policies.document import to_text
-from trainer.policies.meaning.replay import Stage, replay
+from trainer.policies.meaning.replay import Stage, replay, replay_place
 from trainer.policies.policy import (
     DRY_RUN,
     AuthorizationPolicy,
@@ -128,3 +129,16 @@ def test_the_command_reads_calls_and_ends_with_1_where_one_would_break(tmp_path:
     assert (code, code) == (found.exit_code, json.loads(found.stdout)["broken"])
     text = CliRunner().invoke(app, arguments).stdout
     assert ("no ALLOW rule matches" in text) == bool(code)
+
+
+@pytest.mark.parametrize("where", ["calls", "store"])
+def test_a_replay_of_nothing_is_an_error_and_no_clean_bill(tmp_path: Path, where: str) -> None:
+    allow = AuthorizationPolicy(metadata=Metadata("allow-cart", "shop"), spec=Spec(action="ALLOW"))
+    (tmp_path / "cart.yaml").write_text(to_text([to_object(allow)]))
+    (tmp_path / "store").mkdir()
+    (tmp_path / "calls").write_text("")
+
+    calls, store = [str(tmp_path / one) if one == where else None for one in ("calls", "store")]
+
+    with pytest.raises(StoreError, match="expected recorded calls, found none"):
+        replay_place(tmp_path / "cart.yaml", calls, store)
