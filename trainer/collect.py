@@ -172,7 +172,7 @@ async def run_collector(
 def _to_address(flag: str, text: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
     if not colon or not (port.isascii() and port.isdigit()) or int(port) > 65535:
-        raise SettingError(f"{flag}: expected HOST:PORT, got {cut(text)}")
+        raise SettingError(f"{flag}: expected HOST:PORT{' or unix:PATH' if flag == '--listen' else ''}, got {cut(text)!r}")
     return host.strip("[]"), int(port)
 
 
