@@ -1,4 +1,4 @@
-"""The command line: `python -m bench` (speed and detection), `python -m bench speed|detection|workflows`."""
+"""The command line: `python -m bench` (speed and detection), `python -m bench COMMAND` (one of those that `--help` lists)."""
 
 from enum import StrEnum
 from pathlib import Path
