@@ -17,7 +17,7 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -154,14 +154,17 @@ def accepts(port: int) -> Callable[[], bool]:
     return ready
 
 
+_PICKED: Final[set[int]] = set()
+
+
 def free_ports(count: int) -> list[int]:
-    """Pick loopback ports that nobody listens on.
+    """Pick loopback ports that nobody listens on, none twice: who is to listen on one may start after the next are picked.
 
     They lie below the kernel's ephemeral range: a port from inside it can be taken by an outgoing connection while its
     server restarts.
     """
     ports: list[int] = []
-    candidates = list(range(LOWEST_PORT, _ephemeral_start()))
+    candidates = [port for port in range(LOWEST_PORT, _ephemeral_start()) if port not in _PICKED]
     random.SystemRandom().shuffle(candidates)  # two runs with one seed must not pick the same
     while len(ports) < count:
         port = candidates.pop()
@@ -171,6 +174,7 @@ def free_ports(count: int) -> list[int]:
             except OSError:
                 continue
         ports.append(port)
+    _PICKED.update(ports)
     return ports
 
 
