@@ -32,9 +32,8 @@ _MIN_BLOCKS: Final = 20
 """Blocks that the normal of all callers needs."""
 _FILLED: Final = 3
 """Times a window must have filled before anything is known of it: counters begin empty, so ten minutes say how far those of the
-longest window had come, not what is usual. Learned from as much, callers exceeded what was normal four times as often as they
-may. The shortest one is always known: or else nothing would hold a flood off in the first half minute. Of callers that stay for
-a third of the time at most, and so were seen come and go, all windows are."""
+longest window had come, not what is usual. The shortest one is always known: or else nothing would hold a flood off in the first
+half minute. Of callers that stay for a third of the time at most, and so were seen come and go, all windows are."""
 _MIN_HOURS: Final = 24
 """Blocks that the workload's needs."""
 _MAX_SAMPLE: Final = 20_000

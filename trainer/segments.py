@@ -10,18 +10,16 @@ from typing import Final
 import msgspec
 
 from authz_server.engine.endpoint import WILDCARD
-from authz_server.engine.finding import FindingCode
 from authz_server.engine.observe import Observer
 from authz_server.engine.profile import ParameterProfile
 from trainer.look import to_look
 from trainer.parameter_learner import ParameterLearner
 from trainer.prior import Prior
 from trainer.support import Quorum, Support
+from trainer.written import as_written
 
 __all__ = ["to_segments"]
 
-_CHECKS: Final = (FindingCode.CHARACTERS, FindingCode.SYMBOLS, FindingCode.LENGTH)
-"""How a segment is written; its type and values are matters of its position."""
 _KEY: Final = "path:0"
 
 
@@ -43,6 +41,4 @@ def to_segments(
                 together.add_look(to_look(observer.text(_KEY, name)), support)
     if not together.total.count:
         return None
-    profile = together.finish(prior, quorum)
-    surprises = {code: amount for code, amount in profile.surprises.items() if code in _CHECKS}
-    return msgspec.structs.replace(profile, surprises=surprises, numbers=None, structures=None, values=None)
+    return msgspec.structs.replace(as_written(together.finish(prior, quorum)), numbers=None, structures=None)

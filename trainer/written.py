@@ -16,10 +16,10 @@ from trainer.parameter_learner import ParameterLearner
 from trainer.prior import Prior
 from trainer.support import Quorum
 
-__all__ = ["to_written"]
+__all__ = ["as_written", "to_written"]
 
 _CHECKS: Final = (FindingCode.CHARACTERS, FindingCode.SYMBOLS, FindingCode.LENGTH)
-"""How a value is written; its type and values are matters of its parameter."""
+"""How a value is written; its type and values are matters of its parameter, or of its position in a path."""
 _PLACES: Final = {"q": QUERY, "b": QUERY, "h": "h", "c": "c"}
 """Where a value came, by the first letter of its key; path segments have a profile of their own."""
 
@@ -37,10 +37,10 @@ def to_written(
         place = _PLACES.get(key[0])
         if place is not None:
             together.setdefault(place, ParameterLearner()).merge_written(learner)
-    made = {place: learner.finish(prior, quorum) for place, learner in together.items()}
-    return {
-        place: msgspec.structs.replace(
-            profile, surprises={code: amount for code, amount in profile.surprises.items() if code in _CHECKS}, values=None
-        )
-        for place, profile in made.items()
-    }
+    return {place: as_written(learner.finish(prior, quorum)) for place, learner in together.items()}
+
+
+def as_written(profile: ParameterProfile) -> ParameterProfile:
+    """Keep of a profile how values are written, whosever they are."""
+    surprises = {code: amount for code, amount in profile.surprises.items() if code in _CHECKS}
+    return msgspec.structs.replace(profile, surprises=surprises, values=None)
